@@ -1,0 +1,1 @@
+"""The tests of authkit: one folder for each kind of promise."""
