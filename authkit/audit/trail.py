@@ -1,0 +1,297 @@
+"""The audit trail: queues events, numbers and chains them, and has them written in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Unpack
+
+from authkit.audit.backlog import Backlog
+from authkit.audit.drops import Drops
+from authkit.audit.health import Health
+from authkit.audit.lifetime import Reentrant, enter_sink
+from authkit.audit.records import ControlFields, ControlRecord, RequestRecord
+from authkit.audit.writer import Writer
+from authkit.clock import Clock, SystemClock
+from authkit.errors import BackendUnavailable, ConfigurationError
+from authkit.interfaces import AuditSink, Observable, Outcome, StateChange
+
+__all__ = ["AuditTrail"]
+
+logger = logging.getLogger("authkit")
+
+
+class AuditTrail(Reentrant):
+    """Queues audit events in front of a sink, so that no request waits for it.
+
+    There are two lanes.  Request events are admitted while fewer than `request_capacity` events
+    wait; then the newest is dropped and counted.  Control events (revocation, rotation,
+    configuration, outage) have `control_capacity` more room; when that is full too,
+    `append_control` waits.  Once the sink takes events again, one event `audit.dropped` says how
+    many are missing and since when.
+
+    It is an async context manager that may be entered repeatedly and nested; it enters its sink.
+    Events that come before it is entered are written once it is.  On the last exit everything
+    admitted is written within `drain_seconds`; what is not is logged and counted as lost.
+
+    A process that is killed loses what is queued at that moment, the batch under way included:
+    `stats()["queued"]` events, `request_capacity + control_capacity` at the very most.
+
+    All methods belong to the thread of the event loop.
+
+    Args:
+        sink: where the events go.
+        chain_key: 32 to 64 secret bytes that key the hash chain of `authkit.audit.chain`; without
+            them there is none.
+        request_capacity: how many events may wait before request events are dropped.
+        control_capacity: room beyond that, for control events alone.
+        control_deadline_seconds: how long `append_control` waits for room.
+        batch_size: events written at once, at most.
+        linger_seconds: how long a batch that is not full waits for more.  5 ms let a busy service
+            fill its batches, and leave a handful of events to lose when the process is killed.
+        write_timeout_seconds: when a write that has not ended counts as failed.
+        retry_seconds: the pause after a failed write, doubled after each further one.
+        retry_max_seconds: the longest pause.
+        drain_seconds: how long the last exit may take to write what is left.
+        producer: names this trail in its events; it must be unique to one run of one process,
+            which the random default is.
+        clock: tells the time of control events.
+
+    Raises:
+        ConfigurationError: an argument makes no sense; the message says which.
+    """
+
+    def __init__(
+        self,
+        sink: AuditSink,
+        *,
+        chain_key: bytes | None = None,
+        request_capacity: int = 10_000,
+        control_capacity: int = 1_000,
+        control_deadline_seconds: float = 5.0,
+        batch_size: int = 100,
+        linger_seconds: float = 0.005,
+        write_timeout_seconds: float = 5.0,
+        retry_seconds: float = 0.05,
+        retry_max_seconds: float = 2.0,
+        drain_seconds: float = 5.0,
+        producer: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__()
+        if not callable(getattr(sink, "write", None)):
+            raise ConfigurationError(
+                f"an AuditSink has a method write; {type(sink).__name__} has none"
+            )
+        _check_chain_key(chain_key)
+        _check_numbers(
+            request_capacity=request_capacity,
+            control_capacity=control_capacity,
+            control_deadline_seconds=control_deadline_seconds,
+            batch_size=batch_size,
+            linger_seconds=linger_seconds,
+            write_timeout_seconds=write_timeout_seconds,
+            retry_seconds=retry_seconds,
+            retry_max_seconds=retry_max_seconds,
+            drain_seconds=drain_seconds,
+        )
+        if producer == "":
+            raise ConfigurationError("producer must not be empty; leave it out for a random one")
+        self._sink = sink
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._request_capacity = request_capacity
+        self._capacity = request_capacity + control_capacity
+        self._control_deadline_seconds = control_deadline_seconds
+        self._drain_seconds = drain_seconds
+        self._backlog = Backlog(producer, chain_key)
+        self._health = Health(type(sink).__name__, self._clock)
+        self._writer = Writer(
+            sink,
+            self._backlog,
+            self._health,
+            batch_size=batch_size,
+            linger_seconds=linger_seconds,
+            write_timeout_seconds=write_timeout_seconds,
+            retry_seconds=retry_seconds,
+            retry_max_seconds=retry_max_seconds,
+            on_written=self._on_written,
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._stack = AsyncExitStack()
+        self._room: asyncio.Future[None] | None = None
+        self._drops = Drops()
+        self._written_total = 0
+        self._lost_total = 0
+
+    @property
+    def producer(self) -> str:
+        """The name in this trail's events."""
+        return self._backlog.producer
+
+    @property
+    def state(self) -> str:
+        """`ok`, or `failing` while the sink does not take its batch."""
+        return self._health.state
+
+    def append_request(self, record: RequestRecord) -> None:
+        """Admits a verification's record, or drops it for want of room; never waits nor raises."""
+        backlog = self._backlog
+        if backlog.size < self._request_capacity:
+            backlog.append(record)
+            if self._writer.is_idle:
+                self._writer.wake()
+        else:
+            self._drops.add_request(record.time)
+
+    async def append_control(
+        self, type: str, outcome: Outcome = "accepted", **fields: Unpack[ControlFields]
+    ) -> None:
+        """Admits a control event; where there is no room, waits for it.
+
+        It does not wait until the event is written.
+
+        Args:
+            type: the event's, dotted: `token.revoked`, `keys.rotated`, ...
+            outcome: the event's.
+            fields: further fields of the event, by their names in AuditEvent.
+
+        Raises:
+            BackendUnavailable: `audit`: there was no room within `control_deadline_seconds`.
+        """
+        record = ControlRecord(self._clock.time(), type, outcome, fields)
+        try:
+            async with asyncio.timeout(self._control_deadline_seconds):
+                while not self._admit_control(record):
+                    await asyncio.wait({self._next_room()})
+        except TimeoutError:
+            self._drops.add_control(record.time)
+            raise BackendUnavailable("audit", "there is no room for a control event") from None
+
+    def append_control_nowait(
+        self, type: str, outcome: Outcome = "accepted", **fields: Unpack[ControlFields]
+    ) -> bool:
+        """As `append_control`, from callbacks: never waits, and returns whether there was room."""
+        record = ControlRecord(self._clock.time(), type, outcome, fields)
+        is_admitted = self._admit_control(record)
+        if not is_admitted:
+            self._drops.add_control(record.time)
+        return is_admitted
+
+    def observe(self, listener: Callable[[StateChange], None]) -> None:
+        """Tells `listener` when the sink begins to fail and when it works again.
+
+        Changes that the sink itself tells of are passed on.
+        """
+        self._health.observe(listener)
+        if isinstance(self._sink, Observable):
+            self._sink.observe(listener)
+
+    def stats(self) -> Mapping[str, float]:
+        """Figures of the trail, and those of an observable sink under `sink_` and their name."""
+        figures: dict[str, float] = {
+            "queued": self._backlog.size,
+            "is_failing": float(self._health.state == "failing"),
+            "written_total": self._written_total,
+            "dropped_total": self._drops.requests_total,
+            "control_refused_total": self._drops.controls_total,
+            "lost_total": self._lost_total,
+            "write_failures_total": self._health.failures_total,
+            "writer_errors_total": self._writer.errors_total,
+            "listener_errors_total": self._health.listener_errors_total,
+        }
+        if isinstance(self._sink, Observable):
+            figures |= {f"sink_{name}": value for name, value in self._sink.stats().items()}
+        return figures
+
+    async def _open(self) -> None:
+        async with AsyncExitStack() as stack:
+            await enter_sink(stack, self._sink)
+            self._stack = stack.pop_all()
+        self._writer.is_closing = False
+        self._task = self._start_writer()
+
+    async def _close(self) -> None:
+        self._writer.is_closing = True
+        self._writer.wake()
+        task = self._task
+        if task is None or task.done():
+            # Somebody cancelled every task of the loop; there is still what they left to write.
+            task = self._start_writer()
+        try:
+            await asyncio.wait({task}, timeout=self._drain_seconds)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            await self._writer.give_up()
+            self._count_lost()
+            await self._leave_sink()
+
+    def _start_writer(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._writer.run(), name="authkit-audit-writer")
+
+    async def _leave_sink(self) -> None:
+        try:
+            async with asyncio.timeout(self._drain_seconds):
+                await self._stack.aclose()
+        except Exception as error:
+            # Shutting down goes on: everything that could be written is written.
+            name = type(error).__name__
+            logger.error("audit: %s could not be closed: %s", self._health.name, name)
+
+    def _admit_control(self, record: ControlRecord) -> bool:
+        if self._backlog.size >= self._capacity:
+            return False
+        self._backlog.append(record)
+        if self._writer.is_idle:
+            self._writer.wake()
+        return True
+
+    def _next_room(self) -> asyncio.Future[None]:
+        """What is done once a batch has been written."""
+        loop = asyncio.get_running_loop()
+        # One of a loop that has ended since would never wake anybody.
+        if self._room is None or self._room.get_loop() is not loop:
+            self._room = loop.create_future()
+        return self._room
+
+    def _on_written(self, count: int) -> None:
+        self._written_total += count
+        report = self._drops.report(self._clock.monotonic(), is_last=self._backlog.size == 0)
+        if report is not None:
+            # Where a batch was just written, there is room.
+            record = ControlRecord(self._clock.time(), "audit.dropped", "unavailable", report)
+            self._backlog.append(record)
+        room, self._room = self._room, None
+        if room is not None:
+            room.set_result(None)
+
+    def _count_lost(self) -> None:
+        lost = self._backlog.clear()
+        if lost:
+            self._lost_total += lost
+            logger.error(
+                "audit: %d events are lost: %s did not take them within %g s",
+                lost,
+                self._health.name,
+                self._drain_seconds,
+            )
+
+
+def _check_chain_key(chain_key: bytes | None) -> None:
+    if chain_key is None:
+        return
+    if not isinstance(chain_key, bytes) or not 32 <= len(chain_key) <= 64:
+        raise ConfigurationError(
+            "chain_key must be 32 to 64 bytes, such as secrets.token_bytes(32)"
+        )
+
+
+def _check_numbers(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+            raise ConfigurationError(f"{name} must be a positive number")
+        if not name.endswith("_seconds") and not isinstance(value, int):
+            raise ConfigurationError(f"{name} must be a whole number")

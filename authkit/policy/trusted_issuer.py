@@ -1,0 +1,300 @@
+"""An issuer that is trusted, with what, and how its tokens are read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from authkit.errors import (
+    AlgorithmNotAllowed,
+    AudienceMismatch,
+    ClaimRejected,
+    ConfigurationError,
+    TokenExpired,
+    TokenLifetimeTooLong,
+    TokenNotYetValid,
+    TokenTypeNotAllowed,
+)
+from authkit.interfaces import KeyProvider, Refreshable, TokenFacts
+from authkit.jose.claims import Claims
+from authkit.jose.jwa import ASYMMETRIC_ALGORITHMS, SYMMETRIC_ALGORITHMS
+from authkit.jose.jws import JoseHeader, SignedPayload
+from authkit.policy.claim_mapping import (
+    MAPPINGS,
+    ClaimMapping,
+    all_texts,
+    compiled,
+    first_number,
+    first_scopes,
+    first_text,
+)
+from authkit.policy.token_profile import PROFILES
+from authkit.principal import Principal
+
+__all__ = ["MAX_LEEWAY_SECONDS", "MappingName", "ProfileName", "TrustedIssuer"]
+
+MAX_LEEWAY_SECONDS = 60.0
+"""Half of the 120 s for which a RevocationStore answers beyond a revocation's end."""
+
+MappingName = Literal["standard", "keycloak", "entra", "auth0", "cognito", "okta", "google"]
+ProfileName = Literal["access_token", "rfc9068", "id_token"]
+
+T = TypeVar("T")
+
+
+class TrustedIssuer:
+    """Tokens of this issuer are accepted, if they keep to this policy.
+
+    Args:
+        issuer: compared with `iss` exactly; no trailing slash is added or taken away.
+        audience: the names of this service; a token must be meant for one of them.
+        keys: where its verification keys come from.  Without it the Verifier fetches them, by
+            discovery from the issuer's address, or as the next two say.
+        discovery_url: the address of the discovery document, where it is an unusual one.
+        jwks_url: the address of the key set, to do without discovery.
+        algorithms: what may be signed with; the asymmetric algorithms unless named otherwise.
+            HS256, HS384 and HS512 need `keys` that are not fetched from anywhere.
+        token_types: the header's `typ`, without `application/` and in any case; None is no `typ`.
+        required_claims: claims that must be present, besides those of the profile.
+        leeway_seconds: allowed clock skew, 0 to 60.
+        max_token_lifetime_seconds: tokens that live longer are refused: no revocation would
+            outlive them.
+        mapping: where scopes, roles and the like are kept: a ClaimMapping, or a name in `MAPPINGS`.
+        profile: the kind of token: `access_token`, `rfc9068` (strict access tokens) or `id_token`.
+        alias: a short name for metrics; the issuer itself unless given.
+
+    Raises:
+        ConfigurationError: any of it cannot work, or would be unsafe.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str | Collection[str],
+        *,
+        keys: KeyProvider | None = None,
+        discovery_url: str | None = None,
+        jwks_url: str | None = None,
+        algorithms: Collection[str] = ASYMMETRIC_ALGORITHMS,
+        token_types: Collection[str | None] | None = None,
+        required_claims: Collection[str] = (),
+        leeway_seconds: float = 10.0,
+        max_token_lifetime_seconds: float = 86_400.0,
+        mapping: ClaimMapping | MappingName = "standard",
+        profile: ProfileName = "access_token",
+        alias: str | None = None,
+    ) -> None:
+        if profile not in PROFILES:
+            raise ConfigurationError(f"profile must be one of {', '.join(PROFILES)}")
+        self._profile = PROFILES[profile]
+        self.issuer = _issuer(issuer)
+        self.audience = _audience(audience)
+        self.keys = keys
+        self.discovery_url = discovery_url
+        self.jwks_url = jwks_url
+        self.algorithms = _algorithms(algorithms, keys)
+        self.leeway_seconds = _leeway(leeway_seconds)
+        self.max_token_lifetime_seconds = _lifetime(max_token_lifetime_seconds)
+        self.mapping = _mapping(mapping)
+        self.profile = profile
+        self.alias = alias or issuer
+        self._check_key_source()
+
+        types = self._profile.token_types if token_types is None else token_types
+        self.token_types = frozenset(map(_media_type, _collection("token_types", types)))
+        required = (
+            *self._profile.required_claims,
+            *_collection("required_claims", required_claims),
+        )
+        audience_claim = self.mapping.audience
+        self.required_claims = frozenset(
+            audience_claim if name == "aud" else name for name in required
+        )
+        self._client_id = compiled(self.mapping.client_id)
+        self._scopes = compiled(self.mapping.scopes)
+        self._roles = compiled(self.mapping.roles)
+        self._token_id = compiled(self.mapping.token_id)
+        self._session_id = compiled(self.mapping.session_id)
+        self._token_version = compiled(self.mapping.token_version)
+
+    def __repr__(self) -> str:
+        return f"TrustedIssuer({self.issuer!r}, audience={sorted(self.audience)!r})"
+
+    def check_algorithm(self, header: JoseHeader) -> None:
+        """Returns if this issuer may sign with the header's `alg` (RFC 8725 section 3.1).
+
+        Raises:
+            AlgorithmNotAllowed: it may not.
+        """
+        if header.alg not in self.algorithms:
+            raise AlgorithmNotAllowed()
+
+    def accept(self, payload: SignedPayload, now: float) -> tuple[Principal, TokenFacts]:
+        """Who calls, by a payload that a key of this issuer signed.
+
+        Args:
+            payload: its `iss` has been compared with this issuer.
+            now: seconds since the epoch.
+
+        Raises:
+            ClaimRejected: the token is not for this service, not now, or not of the wanted kind.
+        """
+        self._check_kind(payload)
+        claims = Claims(payload.claims, audience_claim=self.mapping.audience)
+        if self.audience.isdisjoint(claims.audience):
+            raise AudienceMismatch(self.mapping.audience)
+        if self.profile == "id_token":
+            self._check_authorized_party(claims)
+        return self._principal(payload, claims, self._check_times(claims, now))
+
+    def _check_kind(self, payload: SignedPayload) -> None:
+        values = payload.claims
+        typ = payload.header.typ
+        # As it is spelled first, because it nearly always is.
+        if typ not in self.token_types and _media_type(typ) not in self.token_types:
+            raise TokenTypeNotAllowed()
+        self._profile.check(values)
+        if not self.required_claims <= values.keys():
+            raise ClaimRejected(min(self.required_claims - values.keys()), "missing")
+
+    def _check_times(self, claims: Claims, now: float) -> float:
+        """RFC 7519 sections 4.1.4 to 4.1.6; gives the time of expiry."""
+        leeway = self.leeway_seconds
+        expires_at = claims.expires_at
+        if expires_at is None:
+            raise ClaimRejected("exp", "missing")
+        if now >= expires_at + leeway:
+            raise TokenExpired()
+        if claims.not_before is not None and claims.not_before > now + leeway:
+            raise TokenNotYetValid("nbf")
+        born = claims.issued_at
+        if born is None:
+            born = now
+        elif born > now + leeway:
+            raise TokenNotYetValid("iat")
+        if expires_at - born > self.max_token_lifetime_seconds:
+            raise TokenLifetimeTooLong()
+        return expires_at
+
+    def _check_authorized_party(self, claims: Claims) -> None:
+        """An ID token for several audiences names its client (OIDC Core section 3.1.3.7)."""
+        party = claims.values.get("azp")
+        if party is None and len(claims.audience) > 1:
+            raise ClaimRejected("azp", "missing")
+        if party is not None and party not in self.audience:
+            raise ClaimRejected("azp", "mismatch")
+
+    def _principal(
+        self, payload: SignedPayload, claims: Claims, expires_at: float
+    ) -> tuple[Principal, TokenFacts]:
+        values = claims.values
+        client_id = first_text(self._client_id, values)
+        session_id = first_text(self._session_id, values)
+        token_id = first_text(self._token_id, values) or payload.signing_input_sha256()
+        principal = Principal(
+            subject=claims.subject,
+            issuer=self.issuer,
+            client_id=client_id,
+            scopes=first_scopes(self._scopes, values),
+            roles=all_texts(self._roles, values),
+            token_id=token_id,
+            session_id=session_id,
+            issued_at=claims.issued_at,
+            expires_at=expires_at,
+            authenticated_at=claims.authenticated_at,
+            claims=values,
+        )
+        facts = TokenFacts(
+            issuer=self.issuer,
+            token_id=token_id,
+            subject=claims.subject,
+            client_id=client_id,
+            session_id=session_id,
+            issued_at=claims.issued_at,
+            expires_at=expires_at,
+            token_version=first_number(self._token_version, values),
+            key_thumbprint=payload.key.thumbprint,
+        )
+        return principal, facts
+
+    def _check_key_source(self) -> None:
+        given = [
+            name
+            for name in ("keys", "discovery_url", "jwks_url")
+            if getattr(self, name) is not None
+        ]
+        if len(given) > 1:
+            raise ConfigurationError(
+                f"TrustedIssuer {self.issuer}: give one of {' and '.join(given)}, not both"
+            )
+        if not given and urlsplit(self.issuer).scheme != "https":
+            raise ConfigurationError(
+                f"TrustedIssuer {self.issuer}: its keys cannot be discovered, because it is not an "
+                "https address; give keys=, jwks_url= or discovery_url="
+            )
+
+
+def _issuer(issuer: str) -> str:
+    if not isinstance(issuer, str) or not issuer or any(mark <= " " for mark in issuer):
+        raise ConfigurationError("issuer must be a string without spaces, exactly as in `iss`")
+    return issuer
+
+
+def _collection(label: str, given: Collection[T]) -> Collection[T]:
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise ConfigurationError(f"{label} must be a list or a set")
+    return given
+
+
+def _audience(audience: str | Collection[str]) -> frozenset[str]:
+    names = [audience] if isinstance(audience, str) else list(_collection("audience", audience))
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigurationError(
+            "audience must be the name of this service as tokens give it, or several names"
+        )
+    return frozenset(names)
+
+
+def _algorithms(algorithms: Collection[str], keys: KeyProvider | None) -> frozenset[str]:
+    named = frozenset(_collection("algorithms", algorithms))
+    unknown = named - ASYMMETRIC_ALGORITHMS - SYMMETRIC_ALGORITHMS
+    if not named or unknown:
+        raise ConfigurationError(
+            f"algorithms must name at least one of {', '.join(sorted(ASYMMETRIC_ALGORITHMS))}, or, "
+            f"with a shared secret, of {', '.join(sorted(SYMMETRIC_ALGORITHMS))}; "
+            f"not known: {', '.join(sorted(map(str, unknown))) or 'none is named'}"
+        )
+    if named & SYMMETRIC_ALGORITHMS and (keys is None or isinstance(keys, Refreshable)):
+        # A key set that anybody may read holds no shared secret (RFC 8725 section 3.2).
+        raise ConfigurationError(
+            "HS256, HS384 and HS512 need the shared secret itself: give "
+            "keys=MemoryKeyProvider.from_jwks(...), not keys that are fetched"
+        )
+    return named
+
+
+def _leeway(seconds: float) -> float:
+    if not 0 <= seconds <= MAX_LEEWAY_SECONDS:
+        raise ConfigurationError(f"leeway_seconds must be between 0 and {MAX_LEEWAY_SECONDS:g}")
+    return float(seconds)
+
+
+def _lifetime(seconds: float) -> float:
+    if not 0 < seconds < math.inf:
+        raise ConfigurationError("max_token_lifetime_seconds must be a positive number of seconds")
+    return float(seconds)
+
+
+def _mapping(mapping: ClaimMapping | str) -> ClaimMapping:
+    if isinstance(mapping, ClaimMapping):
+        return mapping
+    if mapping in MAPPINGS:
+        return MAPPINGS[mapping]
+    raise ConfigurationError(f"mapping must be a ClaimMapping or one of {', '.join(MAPPINGS)}")
+
+
+def _media_type(typ: str | None) -> str | None:
+    """`typ` in the form that is compared (RFC 7515 section 4.1.9)."""
+    return None if typ is None else typ.lower().removeprefix("application/")

@@ -1,0 +1,8 @@
+"""The way of a credential to a Principal, or to one error of the closed family."""
+
+from __future__ import annotations
+
+from authkit.verifier.no_revocation import NoRevocation
+from authkit.verifier.verifier import Verifier
+
+__all__ = ["NoRevocation", "Verifier"]

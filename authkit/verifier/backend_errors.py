@@ -1,0 +1,42 @@
+"""What becomes of a backend's exceptions: outages, counted by interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NoReturn
+
+from authkit.errors import BackendUnavailable
+
+__all__ = ["BackendErrors"]
+
+
+class BackendErrors:
+    """Counts what the backends raise, and passes it on as an outage.
+
+    Attributes:
+        counts: how often each interface did not answer.
+    """
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def outage(self, interface: str, error: Exception) -> BackendUnavailable:
+        """The outage that `error` amounts to: itself, if it is one."""
+        self.counts[interface] += 1
+        if isinstance(error, BackendUnavailable):
+            return error
+        # The name of its type alone: a foreign message may quote what it was given.
+        return BackendUnavailable(interface, f"failed with {type(error).__name__}")
+
+    def raise_outage(self, interface: str, error: Exception) -> NoReturn:
+        """Raises the outage, caused by `error` unless it is the outage itself.
+
+        Raises:
+            BackendUnavailable: always.
+        """
+        outage = self.outage(interface, error)
+        if outage is error:
+            raise outage
+        raise outage from error

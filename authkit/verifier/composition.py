@@ -1,0 +1,126 @@
+"""How the parts of a Verifier are checked, entered and observed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from authkit.audit import AuditTrail
+from authkit.clock import Clock
+from authkit.errors import ConfigurationError
+from authkit.interfaces import (
+    KeyProvider,
+    Observable,
+    RateLimit,
+    RateLimiter,
+    RevocationStore,
+    StateChange,
+)
+from authkit.policy import TrustedIssuer
+from authkit.token_cache import TokenCache
+from authkit.verifier.backend_errors import BackendErrors
+from authkit.verifier.caller_limits import CallerLimits
+from authkit.verifier.issuer_verification import IssuerVerification
+
+__all__ = ["check_parts", "enter_all", "issuers_at_work", "observe", "unique"]
+
+
+def check_parts(
+    issuers: Sequence[TrustedIssuer],
+    revocations: RevocationStore | None,
+    limiter: RateLimiter | None,
+    limits: Sequence[RateLimit],
+) -> None:
+    """Returns if the parts fit together.
+
+    Raises:
+        ConfigurationError: they do not; the message says what to do.
+    """
+    if not issuers:
+        raise ConfigurationError("a Verifier needs at least one TrustedIssuer")
+    names = [issuer.issuer for issuer in issuers]
+    if len(set(names)) != len(names):
+        raise ConfigurationError("the same issuer is trusted twice: give it one TrustedIssuer")
+    if revocations is None:
+        raise ConfigurationError(
+            "revocations must be a RevocationStore; to do without on purpose, give NoRevocation()"
+        )
+    for issuer in issuers:
+        if revocations.max_token_lifetime_seconds < issuer.max_token_lifetime_seconds:
+            raise ConfigurationError(
+                f"tokens of {issuer.issuer} may live {issuer.max_token_lifetime_seconds:g} s, but "
+                f"the store keeps revocations for {revocations.max_token_lifetime_seconds:g} s: "
+                "raise max_token_lifetime_seconds of the store, or lower it for the issuer"
+            )
+    if limits and limiter is None:
+        raise ConfigurationError("limits need a limiter=, such as MemoryRateLimiter()")
+
+
+def issuers_at_work(
+    issuers: Sequence[TrustedIssuer],
+    make_cache: Callable[[], TokenCache],
+    limits: CallerLimits,
+    clock: Clock,
+    errors: BackendErrors,
+) -> dict[str | None, IssuerVerification]:
+    """Each issuer by its name, with keys and a cache of its own."""
+    return {
+        trusted.issuer: IssuerVerification(
+            trusted, _keys_of(trusted, clock), make_cache(), limits, clock.time, errors
+        )
+        for trusted in issuers
+    }
+
+
+def _keys_of(issuer: TrustedIssuer, clock: Clock) -> KeyProvider:
+    """The issuer's KeyProvider; one that fetches from its address, where it names none."""
+    if issuer.keys is not None:
+        return issuer.keys
+    # Loaded on first use: those who bring their own keys need no HTTP client.
+    from authkit.remote_keys import RemoteKeyProvider
+
+    return RemoteKeyProvider(
+        issuer.issuer,
+        discovery_url=issuer.discovery_url,
+        jwks_url=issuer.jwks_url,
+        clock=clock,
+    )
+
+
+def unique(parts: Iterable[Any]) -> list[Any]:
+    """Each object once, in order of first appearance."""
+    return list({id(part): part for part in parts if part is not None}.values())
+
+
+async def enter_all(parts: Iterable[Any]) -> AsyncExitStack:
+    """Enters each part that is an async context manager; closing the stack leaves them in reverse.
+
+    If one cannot be entered, those before it are left again, and its exception passes.
+    """
+    async with AsyncExitStack() as stack:
+        for part in parts:
+            if hasattr(type(part), "__aenter__"):
+                await stack.enter_async_context(part)
+        return stack.pop_all()
+
+
+def observe(parts: Iterable[Any], trail: AuditTrail) -> None:
+    """Has every change of state of a backend written as a control event."""
+
+    def write(change: StateChange) -> None:
+        trail.append_control_nowait(
+            "backend.state_changed",
+            "accepted",
+            code=change.code,
+            data={
+                "interface": change.interface,
+                "name": change.name,
+                "old": change.old,
+                "new": change.new,
+            },
+        )
+
+    for part in parts:
+        if isinstance(part, Observable):
+            part.observe(write)

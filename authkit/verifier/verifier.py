@@ -1,0 +1,316 @@
+"""The Verifier: from a credential to a Principal, one step after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from authkit.audit import AuditTrail, LoggingAuditSink
+from authkit.clock import Clock, SystemClock
+from authkit.errors import (
+    AuthkitError,
+    BackendUnavailable,
+    ConfigurationError,
+    CredentialMalformed,
+    CredentialMissing,
+    IssuerNotTrusted,
+    TokenRevoked,
+)
+from authkit.interfaces import (
+    AuditSink,
+    RateLimit,
+    RateLimiter,
+    RequestContext,
+    Revocation,
+    RevocationLifting,
+    RevocationReceipt,
+    RevocationStore,
+)
+from authkit.jose.jws import UnverifiedToken
+from authkit.policy import Requirement, TrustedIssuer
+from authkit.principal import Principal
+from authkit.token_cache import ProvenToken, TokenCache
+from authkit.verifier.backend_errors import BackendErrors
+from authkit.verifier.caller_limits import CallerLimits, refusal
+from authkit.verifier.composition import (
+    check_parts,
+    enter_all,
+    issuers_at_work,
+    observe,
+    unique,
+)
+from authkit.verifier.failed_attempts import FAILED_ATTEMPTS, FailedAttempts
+from authkit.verifier.issuer_verification import IssuerVerification
+from authkit.verifier.no_revocation import NoRevocation
+from authkit.verifier.records import Records, revocation_fields
+
+__all__ = ["Verifier"]
+
+logger = logging.getLogger("authkit")
+
+
+class Verifier:
+    """Proves who calls, by bearer tokens of trusted issuers.
+
+    It is an async context manager: entering it enters its backends, leaving it drains the
+    audit trail and closes what it opened.
+
+    Args:
+        issuers: at least one, no two with the same `issuer`.
+        revocations: the store that is asked for every token, or `NoRevocation()`.
+        limiter: counts the limits; needed when there are any.
+        limits: what each caller is charged per request, all or nothing.
+        audit: a sink, or an AuditTrail around one; JSON lines on the logger `authkit_audit`
+            unless given.
+        failed_attempts: how often an address may present tokens that are malformed, of unknown
+            issuers or wrongly signed; None counts nothing.
+        token_cache_entries: proven tokens kept for each issuer; 0 verifies every token anew.
+        token_cache_bytes: memory for them, likewise for each issuer.
+        hashes_cached_tokens: keeps the SHA-256 of a proven token instead of its text.
+        clock: tells the time.
+
+    Raises:
+        ConfigurationError: the parts do not fit together; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        *issuers: TrustedIssuer,
+        revocations: RevocationStore,
+        limiter: RateLimiter | None = None,
+        limits: Sequence[RateLimit] = (),
+        audit: AuditSink | AuditTrail | None = None,
+        failed_attempts: RateLimit | None = FAILED_ATTEMPTS,
+        token_cache_entries: int = 10_000,
+        token_cache_bytes: int = 64 * 2**20,
+        hashes_cached_tokens: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self._time = self.clock.time
+        self._errors = BackendErrors()
+        check_parts(issuers, revocations, limiter, limits)
+        self._limits = CallerLimits(limits)
+        self._revocations = revocations
+        self._limiter = limiter
+        self._attempts = FailedAttempts(failed_attempts, limiter, self.clock, self._errors)
+        if isinstance(audit, AuditTrail):
+            self._trail = audit
+        else:
+            self._trail = AuditTrail(audit or LoggingAuditSink(), clock=self.clock)
+        make_cache = partial(
+            TokenCache,
+            max_entries=token_cache_entries,
+            max_bytes=token_cache_bytes,
+            hashes_tokens=hashes_cached_tokens,
+        )
+        self._issuers = issuers_at_work(issuers, make_cache, self._limits, self.clock, self._errors)
+        self._caches = tuple(one.cache for one in self._issuers.values())
+        keys = [one.keys for one in self._issuers.values()]
+        self._parts = unique([self._trail, *keys, revocations, limiter])
+        observe(self._parts, self._trail)
+        self._records = Records(self._trail)
+        # Where the stack is used up there is no room left to make an error in.
+        self._exhausted = BackendUnavailable("verifier", "the stack is used up")
+        self._entered = 0
+        self._stack: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._entered == 0:
+            self._stack = await enter_all(self._parts)
+            if isinstance(self._revocations, NoRevocation):
+                logger.warning("tokens cannot be revoked: the Verifier was given NoRevocation()")
+            self._trail.append_control_nowait("verifier.started", "accepted")
+        self._entered += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._entered -= 1
+        if self._entered == 0 and self._stack is not None:
+            self._trail.append_control_nowait("verifier.stopped", "accepted")
+            stack, self._stack = self._stack, None
+            await stack.aclose()
+
+    async def verify(
+        self,
+        credential: str | CredentialMalformed | None,
+        *,
+        require: Requirement | None = None,
+        context: RequestContext | None = None,
+    ) -> Principal:
+        """Proves who presents a credential, and that the caller meets what the route asks.
+
+        Args:
+            credential: the bare token without its scheme; None where there was none; the error
+                where there was a malformed one, which is raised after it is on record.
+            require: what the route asks for.
+            context: what is known of the request, for limits and audit.
+
+        Returns:
+            The caller.  Its object is shared by all requests with the same token.
+
+        Raises:
+            CredentialMissing: `credential` is None.
+            CredentialMalformed: `credential` is one.
+            TokenRefused: the token is bad; the subclass says why.
+            InsufficientScope, RequirementNotMet, StepUpRequired: `require` is not met.
+            RateLimited: the caller or its address is over a limit.
+            BackendUnavailable: the question cannot be answered now.
+            ConfigurationError: the Verifier has not been entered.
+        """
+        if not self._entered:
+            raise ConfigurationError("enter the Verifier before using it: async with verifier: ...")
+        issuer: IssuerVerification | None = None
+        proven: ProvenToken | None = None
+        try:
+            now = self._time()
+            try:
+                token = _presented(credential)
+                proven = self._recalled(token, now)
+                if proven is None:
+                    self._attempts.check(context)
+                    unverified = UnverifiedToken.parse(token)
+                    issuer = self._trusted_issuer(unverified)
+                    payload = await issuer.verified_payload(unverified, now)
+                    proven = issuer.proven(token, payload)
+                await self._check_revocation(proven)
+                await self._charge(proven, context)
+                if require is not None:
+                    require.check(proven.principal, now)
+            except BaseException as error:
+                raised = self._of_the_family(error)
+                named = None if issuer is None else issuer.trusted.issuer
+                self._records.add(now, credential, named, proven, context, raised)
+                await self._attempts.charge(context, raised)
+                if raised is error:
+                    raise
+                raise raised from error
+            self._records.add(now, credential, None, proven, context, None)
+        except RecursionError:
+            self._exhausted.__traceback__ = None
+            raise self._exhausted from None
+        return proven.principal
+
+    async def revoke(
+        self, revocation: Revocation, *, context: RequestContext | None = None
+    ) -> RevocationReceipt:
+        """Takes tokens back, and puts it on record.
+
+        Returns:
+            The receipt: what was stored, and from when on it holds everywhere.
+
+        Raises:
+            ConfigurationError: the store cannot keep it for as long as it asks, or there is none.
+            BackendUnavailable: `revocations`: it may or may not be kept; `audit`: it is kept, but
+                not on record.  Doing it again is safe.
+        """
+        return await self._change("token.revoked", self._revocations.revoke, revocation, context)
+
+    async def lift(
+        self, revocation: Revocation, *, context: RequestContext | None = None
+    ) -> RevocationReceipt:
+        """Takes a mistaken revocation back, and puts it on record.
+
+        Raises:
+            ConfigurationError: the store cannot lift.
+            BackendUnavailable: as `revoke`.
+        """
+        if not isinstance(self._revocations, RevocationLifting):
+            raise ConfigurationError("this RevocationStore cannot lift revocations")
+        return await self._change("revocation.lifted", self._revocations.lift, revocation, context)
+
+    def stats(self) -> Mapping[str, float]:
+        """Figures since the Verifier was made; those that only grow end in `_total`."""
+        figures: dict[str, float] = {
+            f"verifications_{outcome}_total": count
+            for outcome, count in self._records.outcomes.items()
+        }
+        for interface, count in self._errors.counts.items():
+            figures[f"{interface}_errors_total"] = count
+        figures["token_cache_entries"] = sum(map(len, self._caches))
+        figures["token_cache_bytes"] = sum(cache.size_bytes for cache in self._caches)
+        return figures
+
+    def _recalled(self, token: str, now: float) -> ProvenToken | None:
+        for cache in self._caches:
+            proven = cache.find(token, now)
+            if proven is not None:
+                return proven
+        return None
+
+    def _trusted_issuer(self, token: UnverifiedToken) -> IssuerVerification:
+        issuer = self._issuers.get(token.issuer)
+        if issuer is None:
+            raise IssuerNotTrusted()
+        return issuer
+
+    async def _check_revocation(self, proven: ProvenToken) -> None:
+        try:
+            revocation = await self._revocations.find(proven.facts)
+        except Exception as error:
+            self._errors.raise_outage("revocations", error)
+        if revocation is not None:
+            raise TokenRevoked(revocation.scope.value)
+
+    async def _charge(self, proven: ProvenToken, context: RequestContext | None) -> None:
+        if self._limiter is None:
+            return
+        requests = self._limits.with_address(proven.limits, proven.principal, context)
+        if not requests:
+            return
+        try:
+            decision = await self._limiter.acquire(requests)
+        except Exception as error:
+            self._errors.raise_outage("limiter", error)
+        if not decision.allowed:
+            raise refusal(decision)
+
+    def _of_the_family(self, error: BaseException) -> BaseException:
+        """`error` itself if it may leave, else the outage that a fault of ours amounts to."""
+        if isinstance(error, AuthkitError) or not isinstance(error, Exception):
+            return error
+        if not self._errors.counts["verifier"]:
+            logger.error("verifying failed with %s; please report it", type(error).__name__)
+        return self._errors.outage("verifier", error)
+
+    async def _change(
+        self,
+        kind: str,
+        change: Callable[[Revocation], Awaitable[RevocationReceipt]],
+        revocation: Revocation,
+        context: RequestContext | None,
+    ) -> RevocationReceipt:
+        """Changes the store, and puts on record what came of it."""
+        try:
+            receipt = await change(revocation)
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            outage = self._errors.outage("revocations", error)
+            fields = revocation_fields(revocation, context, outage.code)
+            await self._trail.append_control(kind, "unavailable", **fields)
+            if outage is error:
+                raise
+            raise outage from error
+        await self._trail.append_control(
+            kind, "accepted", **revocation_fields(receipt.revocation, context)
+        )
+        return receipt
+
+
+def _presented(credential: str | CredentialMalformed | None) -> str:
+    """Step 0: the token that was presented."""
+    if credential is None:
+        raise CredentialMissing()
+    if isinstance(credential, CredentialMalformed):
+        raise credential
+    return credential

@@ -1,0 +1,55 @@
+"""When the trail tells of what it dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from authkit.audit.drops import Drops
+
+
+def test_there_is_nothing_to_tell_where_nothing_was_dropped() -> None:
+    """A quiet trail writes no reports."""
+    assert Drops().report(0.0, is_last=True) is None
+
+
+def test_a_report_counts_what_no_report_has_told_of() -> None:
+    """Each dropped event is told of once; the totals go on."""
+    drops = Drops()
+    drops.add_request(10.0)
+    drops.add_request(11.0)
+    drops.add_control(12.0)
+    first = {"count": 2, "control_count": 1, "since": 10.0}
+    assert drops.report(0.0, is_last=False) == {"data": first}
+    drops.add_control(13.0)
+    drops.add_request(14.0)
+    assert drops.report(5.0, is_last=False) == {
+        "data": {"count": 1, "control_count": 1, "since": 13.0}
+    }
+    assert (drops.requests_total, drops.controls_total) == (3, 2)
+    assert drops.report(9.0, is_last=True) is None
+
+
+def test_a_flood_is_reported_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    """While the queue stays full, a report with every batch would only add to the flood."""
+    drops = Drops()
+    drops.add_request(1.0)
+    assert drops.report(0.0, is_last=False) is not None
+    drops.add_request(2.0)
+    assert drops.report(0.99, is_last=False) is None
+    drops.add_request(3.0)
+    told = drops.report(1.0, is_last=False)
+    assert told is not None
+    assert told["data"] == {"count": 2, "control_count": 0, "since": 2.0}
+    assert caplog.messages == [
+        "audit: 1 request and 0 control events were dropped",
+        "audit: 2 request and 0 control events were dropped",
+    ]
+
+
+def test_the_last_report_does_not_wait() -> None:
+    """When the queue has emptied there may be no later batch to tell it with."""
+    drops = Drops()
+    drops.add_request(1.0)
+    drops.report(0.0, is_last=False)
+    drops.add_request(2.0)
+    assert drops.report(0.0, is_last=True) is not None

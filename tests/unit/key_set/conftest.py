@@ -1,0 +1,32 @@
+"""A provider over a scripted source, on a clock that stands still."""
+
+from __future__ import annotations
+
+import pytest
+
+from authkit.interfaces import StateChange
+from authkit.key_set import KeySetProvider
+from authkit.testing import ManualClock
+from tests.unit.key_set.scripted import ScriptedSource, jwks
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def source(clock: ManualClock) -> ScriptedSource:
+    return ScriptedSource(clock, jwks("a"))
+
+
+@pytest.fixture
+def provider(source: ScriptedSource, clock: ManualClock) -> KeySetProvider:
+    return KeySetProvider(source, clock=clock, name="https://issuer.example", timeout_seconds=0.2)
+
+
+@pytest.fixture
+def changes(provider: KeySetProvider) -> list[StateChange]:
+    seen: list[StateChange] = []
+    provider.observe(seen.append)
+    return seen
