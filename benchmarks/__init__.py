@@ -1,0 +1,1 @@
+"""Measures the hot verification path, beside its floor and its peers, in one run."""
