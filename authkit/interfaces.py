@@ -151,7 +151,10 @@ class RevocationScope(StrEnum):
     VERSION = "version"
     """Every token of a subject whose version is below a minimum."""
     KEY = "key"
-    """Every token signed by a key, by its RFC 7638 thumbprint."""
+    """Every token signed by a key, by its RFC 7638 thumbprint.
+
+    Remembered for the longest life of a token like any other: have the issuer withdraw the key too.
+    """
 
 
 def _is_finite(value: object) -> bool:
@@ -390,7 +393,8 @@ class LimitRequest:
     Attributes:
         limit: which limit.
         key: whose bucket; any text, compared exactly within the limit's name.
-        cost: how many calls it counts for; 0 only asks.
+        cost: how many calls it counts for, a whole number.  0 only asks: it is always allowed
+            and charges nothing.
     """
 
     limit: RateLimit
@@ -440,7 +444,8 @@ class RateLimiter(Protocol):
         most `burst + rate * t / per_seconds`.
 
         Raises:
-            ConfigurationError: a cost above its limit's burst could never be granted.
+            ConfigurationError: a cost below 0, or above its limit's burst, which could never
+                be granted.
             BackendUnavailable: whether anything was charged is not known; do not repeat blindly.
         """
         ...
@@ -530,6 +535,9 @@ class RequestContext:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChange:
     """A backend went from one state to another.
+
+    A change of the keys themselves has the code `keys_rotated`, and digests of the two key sets
+    as `old` and `new`.
 
     Attributes:
         interface: `keys`, `revocations`, `limiter` or `audit`.

@@ -134,7 +134,8 @@ class Principal(_Fields):
     def __repr__(self) -> str:
         return (
             f"Principal(subject={self.subject!r}, issuer={self.issuer!r}, "
-            f"client_id={self.client_id!r}, scopes={sorted(self.scopes)}, roles={sorted(self.roles)})"
+            f"client_id={self.client_id!r}, scopes={sorted(self.scopes)}, "
+            f"roles={sorted(self.roles)})"
         )
 
     def __copy__(self) -> Principal:

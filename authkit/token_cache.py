@@ -58,11 +58,6 @@ class ProvenToken:
         self._size = 0
         self._is_recent = False
 
-    def holds(self, now: float) -> bool:
-        """Whether time and the key's lease still allow what was proven."""
-        lease = self.lease
-        return now < self.accepted_until and now < lease.trusted_until and not lease.withdrawn
-
 
 class TokenCache:
     """The proven tokens of one issuer, found by their exact full text.
@@ -112,7 +107,8 @@ class TokenCache:
         entry = self._entries.get(key)
         if entry is None:
             return None
-        if entry.holds(now):
+        lease = entry.lease
+        if now < entry.accepted_until and now < lease.trusted_until and not lease.withdrawn:
             entry._is_recent = True
             return entry
         self._remove(entry)

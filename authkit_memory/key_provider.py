@@ -11,7 +11,7 @@ from authkit.clock import Clock, SystemClock
 from authkit.errors import ConfigurationError
 from authkit.interfaces import StateChange, VerificationKey
 from authkit.jose.encoding import NotStrict, encode_base64url, parse_json_object
-from authkit.jose.jwa import SYMMETRIC_ALGORITHMS
+from authkit.jose.jwa import ALGORITHMS, SYMMETRIC_ALGORITHMS
 from authkit.jose.jwk import JWK, parse_jwk_set
 from authkit.key_set import KeySet
 from authkit.key_set.report import Reporter
@@ -93,9 +93,10 @@ class MemoryKeyProvider:
             raise ConfigurationError(
                 f"alg must be one of {', '.join(sorted(SYMMETRIC_ALGORITHMS))}"
             )
-        if not isinstance(secret, bytes):
+        needed = ALGORITHMS[alg].hash_bytes
+        if not isinstance(secret, bytes) or len(secret) < needed:
             raise ConfigurationError(
-                "secret must be bytes, such as those of secrets.token_bytes(64)"
+                f"secret must be at least {needed} bytes for {alg}, as secrets.token_bytes gives"
             )
         jwk = {"kty": "oct", "alg": alg, "k": encode_base64url(secret)}
         if kid is not None:

@@ -34,7 +34,7 @@ class MemoryRateLimiter:
     Two RateLimits of the same name share a caller's bucket, whatever their numbers are.
 
     Args:
-        max_keys: how many callers it knows at a time, about 300 bytes each.  A caller whose
+        max_keys: how many callers it knows at a time, about 350 bytes each.  A caller whose
             burst is whole again is forgotten when room is needed, no other one ever.
         clock: its `monotonic` counts, so that setting the machine's clock refills nothing
             and freezes nobody.  None is the machine's.

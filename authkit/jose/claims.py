@@ -1,4 +1,4 @@
-"""The registered claims of a verified token, each of the type that RFC 7519 section 4.1 gives it."""
+"""The registered claims of a verified token, of the types that RFC 7519 section 4.1 gives them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from authkit.errors import ClaimRejected
 
 __all__ = ["Claims", "text", "texts"]
 
-# Beyond this a float no longer tells one second from the next.
-_LARGEST_DATE = 2**53
+# Beyond these a float no longer tells one second from the next.
+_FIRST_DATE, _LAST_DATE = -(2**53), 2**53
 
 
 class Claims:
@@ -36,7 +36,7 @@ class Claims:
         "values",
     )
 
-    def __init__(self, values: Mapping[str, Any], *, audience_claim: str = "aud") -> None:
+    def __init__(self, values: Mapping[str, Any], audience_claim: str = "aud") -> None:
         """Reads the registered claims.
 
         Args:
@@ -63,7 +63,7 @@ class Claims:
 def _date(name: str, value: Any) -> float:
     """A NumericDate (RFC 7519 section 2): a finite number, and no bool."""
     # A NaN fails both comparisons, an infinity or an integer too large for a float one of them.
-    if (type(value) is int or type(value) is float) and -_LARGEST_DATE <= value <= _LARGEST_DATE:
+    if (type(value) is int or type(value) is float) and _FIRST_DATE <= value <= _LAST_DATE:
         return float(value)
     raise ClaimRejected(name, "invalid")
 

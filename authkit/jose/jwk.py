@@ -154,6 +154,8 @@ def parse_jwk_set(data: bytes, *, max_keys: int = 1000) -> tuple[JWK, ...]:
             keys.append(JWK(entry))
         except UnusableKey:
             continue
+        except RecursionError:  # the caller has used up the stack: no fault of this key
+            raise NotStrict("too deep in calls to read a JWK Set") from None
     return tuple(keys)
 
 
@@ -166,6 +168,7 @@ def _shortened(kid: str | None) -> str:
     return repr(kid)
 
 
+_NONE: Final[frozenset[str]] = frozenset()
 _BY_KIND: Final[Mapping[tuple[str, str | None], frozenset[str]]] = {
     (kty, curve): frozenset(
         name
@@ -180,16 +183,18 @@ _BY_KIND: Final[Mapping[tuple[str, str | None], frozenset[str]]] = {
 
 def _usable_algorithms(members: Mapping[str, Any], material: KeyMaterial) -> frozenset[str]:
     """The algorithms of its type, curve and size that `alg`, `use` and `key_ops` leave."""
-    if members.get("use", "sig") != "sig" or not _may_verify(members.get("key_ops", ["verify"])):
-        return frozenset()
-    algorithms = _BY_KIND.get((material["kty"], material.get("crv")), frozenset[str]())
+    if "use" in members and members["use"] != "sig":
+        return _NONE
+    if "key_ops" in members and not _may_verify(members["key_ops"]):
+        return _NONE
+    algorithms = _BY_KIND.get((material["kty"], material.get("crv")), _NONE)
     if material["kty"] == "oct":
         size = len(material["k"]) * 3 // 4
         algorithms = frozenset(name for name in algorithms if size >= ALGORITHMS[name].hash_bytes)
     if "alg" not in members:
         return algorithms
     alg = members["alg"]
-    return algorithms & {alg} if isinstance(alg, str) else frozenset()
+    return frozenset((alg,)) if isinstance(alg, str) and alg in algorithms else _NONE
 
 
 def _may_verify(key_ops: object) -> bool:

@@ -110,8 +110,9 @@ class KeySet:
         successor._allow_symmetric = self._allow_symmetric
         successor._trusted_until = self._trusted_until
         successor._index(self._entries, keys)
-        for jwk, entry in self._entries.items():
-            if jwk not in successor._entries:
+        staying = set(successor._entries.values())
+        for entry in self._entries.values():
+            if entry not in staying:
                 entry.lease.withdrawn = True
         return successor
 
@@ -122,15 +123,15 @@ class KeySet:
         self._found: dict[tuple[str | None, str], tuple[VerificationKey, ...]] = {}
         self.kept = 0
         for jwk in keys:
-            if jwk in self._entries or (jwk.is_symmetric and not self._allow_symmetric):
+            if jwk.is_symmetric and not self._allow_symmetric:
                 continue
-            entry = known.get(jwk)
-            if entry is None:
-                entry = _Entry(jwk, self._trusted_until)
-            else:
-                self.kept += 1
-            self._entries[jwk] = entry
-            self._by_kid.setdefault(jwk.kid, []).append(entry)
+            staying = known.get(jwk)
+            entry = staying or _Entry(jwk, self._trusted_until)
+            before = len(self._entries)
+            self._entries.setdefault(jwk, entry)
+            if len(self._entries) > before:
+                self._by_kid.setdefault(jwk.kid, []).append(entry)
+                self.kept += staying is not None
 
     def _usable(self, kid: str | None, alg: str) -> Iterator[VerificationKey]:
         if kid is not None:

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any
 
-from authkit.errors import ClaimRejected, ConfigurationError
-from authkit.jose.claims import text, texts
+from authkit.errors import ConfigurationError
 
 __all__ = ["MAPPINGS", "ClaimMapping", "ClaimPath"]
 
 ClaimPath = str | tuple[str, ...]
 """A claim by its name, or a member of nested objects by all the names on the way to it."""
-
-Claim = tuple[str, tuple[str, ...]]
-
-_ABSENT: Any = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,66 +87,3 @@ MAPPINGS: Mapping[str, ClaimMapping] = MappingProxyType(
     }
 )
 """The mappings by provider; `entra` is Microsoft Entra ID with a single tenant."""
-
-
-def compiled(paths: tuple[ClaimPath, ...]) -> tuple[Claim, ...]:
-    """Each path as the name of its outermost claim, and what to follow from there."""
-    return tuple((path, ()) if isinstance(path, str) else (path[0], path[1:]) for path in paths)
-
-
-def first_text(claims: tuple[Claim, ...], values: Mapping[str, Any]) -> str | None:
-    """The first of these claims that is present, or None.
-
-    Raises:
-        ClaimRejected: it is not a string, or empty.
-    """
-    for name, inner in claims:
-        if name in values:
-            value = _within(values[name], inner) if inner else values[name]
-            if value is not _ABSENT:
-                return text(name, value)
-    return None
-
-
-def first_number(claims: tuple[Claim, ...], values: Mapping[str, Any]) -> int | None:
-    """Likewise for a whole number."""
-    for name, inner in claims:
-        if name in values:
-            value = _within(values[name], inner)
-            if value is not _ABSENT:
-                if type(value) is not int:
-                    raise ClaimRejected(name, "invalid")
-                return value
-    return None
-
-
-def first_scopes(claims: tuple[Claim, ...], values: Mapping[str, Any]) -> frozenset[str]:
-    """Likewise for scopes; none where no claim is present (RFC 6749 section 3.3)."""
-    for name, inner in claims:
-        if name in values:
-            value = _within(values[name], inner) if inner else values[name]
-            if type(value) is str:
-                return frozenset(filter(None, value.split(" ")))
-            if value is not _ABSENT:
-                return frozenset(texts(name, value))
-    return frozenset()
-
-
-def all_texts(claims: tuple[Claim, ...], values: Mapping[str, Any]) -> frozenset[str]:
-    """The members of all of these claims that are present."""
-    found: list[str] = []
-    for name, inner in claims:
-        if name in values:
-            value = _within(values[name], inner)
-            if value is not _ABSENT:
-                found.extend(texts(name, value))
-    return frozenset(found)
-
-
-def _within(value: Any, names: tuple[str, ...]) -> Any:
-    """What lies in nested objects at the end of these names."""
-    for name in names:
-        if not isinstance(value, Mapping) or name not in value:
-            return _ABSENT
-        value = value[name]
-    return value

@@ -21,15 +21,8 @@ from authkit.interfaces import KeyProvider, Refreshable, TokenFacts
 from authkit.jose.claims import Claims
 from authkit.jose.jwa import ASYMMETRIC_ALGORITHMS, SYMMETRIC_ALGORITHMS
 from authkit.jose.jws import JoseHeader, SignedPayload
-from authkit.policy.claim_mapping import (
-    MAPPINGS,
-    ClaimMapping,
-    all_texts,
-    compiled,
-    first_number,
-    first_scopes,
-    first_text,
-)
+from authkit.policy.claim_mapping import MAPPINGS, ClaimMapping
+from authkit.policy.claim_reader import ClaimReader
 from authkit.policy.token_profile import PROFILES
 from authkit.principal import Principal
 
@@ -108,16 +101,11 @@ class TrustedIssuer:
             *self._profile.required_claims,
             *_collection("required_claims", required_claims),
         )
-        audience_claim = self.mapping.audience
+        self._audience_claim = self.mapping.audience
         self.required_claims = frozenset(
-            audience_claim if name == "aud" else name for name in required
+            self._audience_claim if name == "aud" else name for name in required
         )
-        self._client_id = compiled(self.mapping.client_id)
-        self._scopes = compiled(self.mapping.scopes)
-        self._roles = compiled(self.mapping.roles)
-        self._token_id = compiled(self.mapping.token_id)
-        self._session_id = compiled(self.mapping.session_id)
-        self._token_version = compiled(self.mapping.token_version)
+        self._reader = ClaimReader(self.issuer, self.mapping)
 
     def __repr__(self) -> str:
         return f"TrustedIssuer({self.issuer!r}, audience={sorted(self.audience)!r})"
@@ -142,12 +130,12 @@ class TrustedIssuer:
             ClaimRejected: the token is not for this service, not now, or not of the wanted kind.
         """
         self._check_kind(payload)
-        claims = Claims(payload.claims, audience_claim=self.mapping.audience)
+        claims = Claims(payload.claims, self._audience_claim)
         if self.audience.isdisjoint(claims.audience):
-            raise AudienceMismatch(self.mapping.audience)
+            raise AudienceMismatch(self._audience_claim)
         if self.profile == "id_token":
             self._check_authorized_party(claims)
-        return self._principal(payload, claims, self._check_times(claims, now))
+        return self._reader.read(payload, claims, self._check_times(claims, now))
 
     def _check_kind(self, payload: SignedPayload) -> None:
         values = payload.claims
@@ -185,39 +173,6 @@ class TrustedIssuer:
             raise ClaimRejected("azp", "missing")
         if party is not None and party not in self.audience:
             raise ClaimRejected("azp", "mismatch")
-
-    def _principal(
-        self, payload: SignedPayload, claims: Claims, expires_at: float
-    ) -> tuple[Principal, TokenFacts]:
-        values = claims.values
-        client_id = first_text(self._client_id, values)
-        session_id = first_text(self._session_id, values)
-        token_id = first_text(self._token_id, values) or payload.signing_input_sha256()
-        principal = Principal(
-            subject=claims.subject,
-            issuer=self.issuer,
-            client_id=client_id,
-            scopes=first_scopes(self._scopes, values),
-            roles=all_texts(self._roles, values),
-            token_id=token_id,
-            session_id=session_id,
-            issued_at=claims.issued_at,
-            expires_at=expires_at,
-            authenticated_at=claims.authenticated_at,
-            claims=values,
-        )
-        facts = TokenFacts(
-            issuer=self.issuer,
-            token_id=token_id,
-            subject=claims.subject,
-            client_id=client_id,
-            session_id=session_id,
-            issued_at=claims.issued_at,
-            expires_at=expires_at,
-            token_version=first_number(self._token_version, values),
-            key_thumbprint=payload.key.thumbprint,
-        )
-        return principal, facts
 
     def _check_key_source(self) -> None:
         given = [

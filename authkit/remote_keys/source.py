@@ -106,15 +106,16 @@ class HttpKeySource:
         self._is_announced = not insecure_loopback_http
         self._tls: ssl.SSLContext | None = None
         addresses = self._addresses(jwks_url, issuer, discovery_url)
-        self._host = host_of(addresses[0])
-        self._jwks_url = jwks_url
-        self._discovery = Discovery(
-            issuer or "",
-            addresses,
-            insecure_loopback_http=insecure_loopback_http,
-            clock=self._clock,
-            max_bytes=max_bytes,
-        )
+        self._address, self._host = addresses[0], host_of(addresses[0])
+        self._discovery: Discovery | None = None
+        if jwks_url is None and issuer is not None:
+            self._discovery = Discovery(
+                issuer,
+                addresses,
+                insecure_loopback_http=insecure_loopback_http,
+                clock=self._clock,
+                max_bytes=max_bytes,
+            )
         self._etag_of: tuple[str, str | None] | None = None
 
     async def fetch(self, previous: KeySetDocument | None) -> KeySetDocument:
@@ -143,8 +144,8 @@ class HttpKeySource:
     async def _fetch(
         self, client: HttpClient, previous: KeySetDocument | None, ends_at: float
     ) -> KeySetDocument:
-        if self._jwks_url is not None:
-            return await self._key_set(client, self._jwks_url, previous, ends_at)
+        if self._discovery is None:
+            return await self._key_set(client, self._address, previous, ends_at)
         address = await self._discovery.jwks_address(client, ends_at)
         document = await self._key_set(client, address, previous, ends_at)
         self._discovery.confirm()

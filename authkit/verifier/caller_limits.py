@@ -9,6 +9,7 @@ from ipaddress import IPv6Address, ip_address
 from authkit.errors import ConfigurationError, RateLimited
 from authkit.interfaces import LimitDecision, LimitRequest, RateLimit, RequestContext
 from authkit.principal import Principal
+from authkit.token_cache import ProvenToken
 
 __all__ = ["CallerLimits", "network_of", "refusal"]
 
@@ -40,17 +41,17 @@ class CallerLimits:
             LimitRequest(limit=limit, key=_key(limit, principal)) for limit in self._by_caller
         )
 
-    def with_address(
-        self, requests: Sequence[LimitRequest], principal: Principal, context: RequestContext | None
+    def of_request(
+        self, proven: ProvenToken, context: RequestContext | None
     ) -> Sequence[LimitRequest]:
-        """`requests` and what the address costs, where it is known."""
+        """What this request costs: what any of its caller does, and its address if it is known."""
         if not self._by_address or context is None or context.client_address is None:
-            return requests
+            return proven.limits
         network = network_of(context.client_address)
         return (
-            *requests,
+            *proven.limits,
             *(
-                LimitRequest(limit=limit, key=f"{principal.issuer} address {network}")
+                LimitRequest(limit=limit, key=f"{proven.facts.issuer} address {network}")
                 for limit in self._by_address
             ),
         )

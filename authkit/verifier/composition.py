@@ -17,6 +17,7 @@ from authkit.interfaces import (
     RevocationStore,
     StateChange,
 )
+from authkit.key_set import KEYS_ROTATED
 from authkit.policy import TrustedIssuer
 from authkit.token_cache import TokenCache
 from authkit.verifier.backend_errors import BackendErrors
@@ -106,13 +107,18 @@ async def enter_all(parts: Iterable[Any]) -> AsyncExitStack:
 
 
 def observe(parts: Iterable[Any], trail: AuditTrail) -> None:
-    """Has every change of state of a backend written as a control event."""
+    """Has every change of a backend written as a control event.
+
+    It is `keys.rotated` where the keys themselves changed, else `backend.state_changed`, with the
+    outcome `unavailable` where there is a code that says what is wrong.
+    """
 
     def write(change: StateChange) -> None:
+        is_rotation = change.code == KEYS_ROTATED
         trail.append_control_nowait(
-            "backend.state_changed",
-            "accepted",
-            code=change.code,
+            "keys.rotated" if is_rotation else "backend.state_changed",
+            "accepted" if is_rotation or change.code is None else "unavailable",
+            code=None if is_rotation else change.code,
             data={
                 "interface": change.interface,
                 "name": change.name,

@@ -44,21 +44,43 @@ class IssuerVerification:
         self._time = time
         self._errors = errors
 
-    async def verified_payload(self, token: UnverifiedToken, now: float) -> SignedPayload:
-        """Step 4: what a key of this issuer signed.
+    def known_payload(self, token: UnverifiedToken, now: float) -> SignedPayload | None:
+        """Step 4 for a header that was seen before: what its keys signed, or None.
 
-        Raises:
-            TokenMalformed, AlgorithmNotAllowed, KeyNotFound, SignatureInvalid: it did not.
-            BackendUnavailable: the keys are not known.
+        Nothing is awaited here, which most new tokens get by with.
         """
         known = self._headers.find(token.header_segment, now)
         if known is None:
-            return await self._search(token, ())
+            return None
         try:
             return verify_signature(token, *known)
         except SignatureInvalid:
             # A key with the same id may have been published since.
-            return await self._search(token, known[1])
+            return None
+
+    async def found_payload(self, token: UnverifiedToken, now: float) -> SignedPayload:
+        """Step 4 for any other: what a key of this issuer signed.
+
+        Raises:
+            TokenMalformed, AlgorithmNotAllowed, KeyNotFound, SignatureInvalid: none did.
+            BackendUnavailable: the keys are not known.
+        """
+        known = self._headers.find(token.header_segment, now)
+        header = token.header()
+        self.trusted.check_algorithm(header)
+        try:
+            keys = await self.keys.find(header.kid, header.alg)
+        except Exception as error:
+            self._errors.raise_outage("keys", error)
+        if not keys:
+            raise KeyNotFound(_short_hash(header.kid))
+        if known is not None and set(keys) == set(known[1]):
+            raise SignatureInvalid()
+        payload = verify_signature(token, header, keys)
+        # The key that fits goes first, so that the next token of its kind needs one attempt.
+        others = tuple(key for key in keys if key is not payload.key)
+        self._headers.add(token.header_segment, header, (payload.key, *others))
+        return payload
 
     def proven(self, token: str, payload: SignedPayload) -> ProvenToken:
         """Step 5: the token with its claims accepted, and kept for the next time.
@@ -78,23 +100,6 @@ class IssuerVerification:
         )
         self.cache.add(token, proven)
         return proven
-
-    async def _search(self, token: UnverifiedToken, tried: tuple[object, ...]) -> SignedPayload:
-        header = token.header()
-        self.trusted.check_algorithm(header)
-        try:
-            keys = await self.keys.find(header.kid, header.alg)
-        except Exception as error:
-            self._errors.raise_outage("keys", error)
-        if not keys:
-            raise KeyNotFound(_short_hash(header.kid))
-        if set(keys) == set(tried):
-            raise SignatureInvalid()
-        payload = verify_signature(token, header, keys)
-        # The key that fits goes first, so that the next token of its kind needs one attempt.
-        others = tuple(key for key in keys if key is not payload.key)
-        self._headers.add(token.header_segment, header, (payload.key, *others))
-        return payload
 
 
 def _short_hash(kid: str | None) -> str | None:

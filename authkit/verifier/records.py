@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
+from typing import get_args
 
-from authkit.audit import AuditTrail, ControlFields, RequestRecord
+from authkit.audit import AuditTrail, RequestRecord
 from authkit.errors import (
     AuthkitError,
     BackendUnavailable,
@@ -19,26 +19,13 @@ from authkit.errors import (
     RequirementNotMet,
     TokenRevoked,
 )
-from authkit.interfaces import Outcome, RequestContext, Revocation
+from authkit.interfaces import Outcome, RequestContext
 from authkit.jose.jws import MAX_TOKEN_BYTES
 from authkit.token_cache import ProvenToken
 
-__all__ = ["Records", "outcome_of", "revocation_fields"]
+__all__ = ["Records"]
 
 _NO_CONTEXT = RequestContext()
-
-
-def outcome_of(error: BaseException | None) -> Outcome:
-    """Which of the outcomes an error is."""
-    if error is None:
-        return "accepted"
-    if isinstance(error, CredentialMissing):
-        return "missing"
-    if isinstance(error, BackendUnavailable):
-        return "unavailable"
-    if isinstance(error, AuthkitError):
-        return "refused"
-    return "cancelled"
 
 
 class Records:
@@ -51,19 +38,47 @@ class Records:
     __slots__ = ("_append", "outcomes")
 
     def __init__(self, trail: AuditTrail) -> None:
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         self._append = trail.append_request
 
-    def add(
+    def add_accepted(self, now: float, proven: ProvenToken, context: RequestContext | None) -> None:
+        """Counts and records a verification that gave a Principal.
+
+        Args:
+            now: when it began.
+            proven: the token.
+            context: what is known of the request.
+        """
+        self.outcomes["accepted"] += 1
+        facts = proven.facts
+        context = context or _NO_CONTEXT
+        self._append(
+            RequestRecord(
+                now,
+                "accepted",
+                None,
+                facts.issuer,
+                facts.subject,
+                facts.client_id,
+                facts.key_thumbprint,
+                proven.token_hash,
+                context.client_address,
+                context.request_id,
+                context.trace_id,
+                None,
+            )
+        )
+
+    def add_failed(
         self,
         now: float,
         credential: str | CredentialMalformed | None,
         issuer: str | None,
         proven: ProvenToken | None,
         context: RequestContext | None,
-        error: BaseException | None,
+        error: BaseException,
     ) -> None:
-        """Counts and records one verification; of the token it keeps the hash alone.
+        """Counts and records any other verification; of the token it keeps the hash alone.
 
         Args:
             now: when it began.
@@ -71,13 +86,11 @@ class Records:
             issuer: whose token it claims to be, if that one is trusted.
             proven: what was proven of it, or None.
             context: what is known of the request.
-            error: what it ended in, or None.
+            error: what it ended in.
         """
-        outcome = outcome_of(error)
+        outcome = _outcome(error)
         self.outcomes[outcome] += 1
-        known = context or _NO_CONTEXT
-        code = error.code if isinstance(error, AuthkitError) else None
-        data = None if error is None else _data(error)
+        context = context or _NO_CONTEXT
         subject = client_id = thumbprint = None
         if proven is None:
             token_hash = _token_hash(credential)
@@ -89,40 +102,28 @@ class Records:
             RequestRecord(
                 now,
                 outcome,
-                code,
+                error.code if isinstance(error, AuthkitError) else None,
                 issuer,
                 subject,
                 client_id,
                 thumbprint,
                 token_hash,
-                known.client_address,
-                known.request_id,
-                known.trace_id,
-                data,
+                context.client_address,
+                context.request_id,
+                context.trace_id,
+                _data(error),
             )
         )
 
 
-def revocation_fields(
-    revocation: Revocation, context: RequestContext | None, code: str | None = None
-) -> ControlFields:
-    """What stands on record of a revocation that was made or lifted."""
-    known = context or _NO_CONTEXT
-    return ControlFields(
-        code=code,
-        issuer=revocation.issuer,
-        client_address=known.client_address,
-        request_id=known.request_id,
-        trace_id=known.trace_id,
-        data={
-            "scope": revocation.scope.value,
-            "id": revocation.id,
-            "issued_until": revocation.issued_until,
-            "minimum_version": revocation.minimum_version,
-            "expires_at": revocation.expires_at,
-            "reason": revocation.reason,
-        },
-    )
+def _outcome(error: BaseException) -> Outcome:
+    if isinstance(error, CredentialMissing):
+        return "missing"
+    if isinstance(error, BackendUnavailable):
+        return "unavailable"
+    if isinstance(error, AuthkitError):
+        return "refused"
+    return "cancelled"
 
 
 def _token_hash(credential: object) -> str | None:

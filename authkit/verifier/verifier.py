@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -26,7 +26,6 @@ from authkit.interfaces import (
     RateLimiter,
     RequestContext,
     Revocation,
-    RevocationLifting,
     RevocationReceipt,
     RevocationStore,
 )
@@ -46,7 +45,8 @@ from authkit.verifier.composition import (
 from authkit.verifier.failed_attempts import FAILED_ATTEMPTS, FailedAttempts
 from authkit.verifier.issuer_verification import IssuerVerification
 from authkit.verifier.no_revocation import NoRevocation
-from authkit.verifier.records import Records, revocation_fields
+from authkit.verifier.records import Records
+from authkit.verifier.revocation_changes import RevocationChanges
 
 __all__ = ["Verifier"]
 
@@ -114,6 +114,7 @@ class Verifier:
         self._parts = unique([self._trail, *keys, revocations, limiter])
         observe(self._parts, self._trail)
         self._records = Records(self._trail)
+        self._changes = RevocationChanges(revocations, self._trail, self._errors)
         # Where the stack is used up there is no room left to make an error in.
         self._exhausted = BackendUnavailable("verifier", "the stack is used up")
         self._entered = 0
@@ -180,21 +181,34 @@ class Verifier:
                     self._attempts.check(context)
                     unverified = UnverifiedToken.parse(token)
                     issuer = self._trusted_issuer(unverified)
-                    payload = await issuer.verified_payload(unverified, now)
+                    payload = issuer.known_payload(unverified, now)
+                    if payload is None:
+                        payload = await issuer.found_payload(unverified, now)
                     proven = issuer.proven(token, payload)
-                await self._check_revocation(proven)
-                await self._charge(proven, context)
+                # Both of these stand here and not in coroutines of their own, which would cost
+                # a cached token a tenth of its time.
+                try:
+                    revocation = await self._revocations.find(proven.facts)
+                except Exception as error:
+                    self._errors.raise_outage("revocations", error)
+                if revocation is not None:
+                    raise TokenRevoked(revocation.scope.value)
+                requests = self._limits.of_request(proven, context)
+                if requests and self._limiter is not None:
+                    try:
+                        decision = await self._limiter.acquire(requests)
+                    except Exception as error:
+                        self._errors.raise_outage("limiter", error)
+                    if not decision.allowed:
+                        raise refusal(decision)
                 if require is not None:
                     require.check(proven.principal, now)
             except BaseException as error:
-                raised = self._of_the_family(error)
-                named = None if issuer is None else issuer.trusted.issuer
-                self._records.add(now, credential, named, proven, context, raised)
-                await self._attempts.charge(context, raised)
-                if raised is error:
-                    raise
-                raise raised from error
-            self._records.add(now, credential, None, proven, context, None)
+                self._record_failure(now, credential, issuer, proven, context, error)
+                if context is not None:
+                    await self._attempts.charge(context, error)
+                raise
+            self._records.add_accepted(now, proven, context)
         except RecursionError:
             self._exhausted.__traceback__ = None
             raise self._exhausted from None
@@ -213,7 +227,7 @@ class Verifier:
             BackendUnavailable: `revocations`: it may or may not be kept; `audit`: it is kept, but
                 not on record.  Doing it again is safe.
         """
-        return await self._change("token.revoked", self._revocations.revoke, revocation, context)
+        return await self._changes.revoke(revocation, context)
 
     async def lift(
         self, revocation: Revocation, *, context: RequestContext | None = None
@@ -224,9 +238,7 @@ class Verifier:
             ConfigurationError: the store cannot lift.
             BackendUnavailable: as `revoke`.
         """
-        if not isinstance(self._revocations, RevocationLifting):
-            raise ConfigurationError("this RevocationStore cannot lift revocations")
-        return await self._change("revocation.lifted", self._revocations.lift, revocation, context)
+        return await self._changes.lift(revocation, context)
 
     def stats(self) -> Mapping[str, float]:
         """Figures since the Verifier was made; those that only grow end in `_total`."""
@@ -253,58 +265,25 @@ class Verifier:
             raise IssuerNotTrusted()
         return issuer
 
-    async def _check_revocation(self, proven: ProvenToken) -> None:
-        try:
-            revocation = await self._revocations.find(proven.facts)
-        except Exception as error:
-            self._errors.raise_outage("revocations", error)
-        if revocation is not None:
-            raise TokenRevoked(revocation.scope.value)
-
-    async def _charge(self, proven: ProvenToken, context: RequestContext | None) -> None:
-        if self._limiter is None:
-            return
-        requests = self._limits.with_address(proven.limits, proven.principal, context)
-        if not requests:
-            return
-        try:
-            decision = await self._limiter.acquire(requests)
-        except Exception as error:
-            self._errors.raise_outage("limiter", error)
-        if not decision.allowed:
-            raise refusal(decision)
-
-    def _of_the_family(self, error: BaseException) -> BaseException:
-        """`error` itself if it may leave, else the outage that a fault of ours amounts to."""
+    def _record_failure(
+        self,
+        now: float,
+        credential: str | CredentialMalformed | None,
+        issuer: IssuerVerification | None,
+        proven: ProvenToken | None,
+        context: RequestContext | None,
+        error: BaseException,
+    ) -> None:
+        """Puts a failure on record; raises the outage that a fault of ours amounts to."""
+        named = None if issuer is None else issuer.trusted.issuer
         if isinstance(error, AuthkitError) or not isinstance(error, Exception):
-            return error
+            self._records.add_failed(now, credential, named, proven, context, error)
+            return
         if not self._errors.counts["verifier"]:
             logger.error("verifying failed with %s; please report it", type(error).__name__)
-        return self._errors.outage("verifier", error)
-
-    async def _change(
-        self,
-        kind: str,
-        change: Callable[[Revocation], Awaitable[RevocationReceipt]],
-        revocation: Revocation,
-        context: RequestContext | None,
-    ) -> RevocationReceipt:
-        """Changes the store, and puts on record what came of it."""
-        try:
-            receipt = await change(revocation)
-        except ConfigurationError:
-            raise
-        except Exception as error:
-            outage = self._errors.outage("revocations", error)
-            fields = revocation_fields(revocation, context, outage.code)
-            await self._trail.append_control(kind, "unavailable", **fields)
-            if outage is error:
-                raise
-            raise outage from error
-        await self._trail.append_control(
-            kind, "accepted", **revocation_fields(receipt.revocation, context)
-        )
-        return receipt
+        outage = self._errors.outage("verifier", error)
+        self._records.add_failed(now, credential, named, proven, context, outage)
+        raise outage from error
 
 
 def _presented(credential: str | CredentialMalformed | None) -> str:

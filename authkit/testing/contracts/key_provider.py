@@ -180,7 +180,8 @@ class KeyProviderContract(KeyProviderFinding):
         await self.use(provider)
         async with outage():
             await advance(self.staleness_seconds)
-            await self.assert_unavailable(provider.find("unknown", "ES256"))
+            error = await self.assert_unavailable(provider.find("unknown", "ES256"))
+        assert error.code == "key_unknown_unconfirmed"
 
     @needs("can_fail", "is_refreshable")
     async def test_a_failed_refresh_says_so(

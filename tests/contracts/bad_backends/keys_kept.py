@@ -132,6 +132,17 @@ class StaysDown(HonestProvider):
         self.is_down = True
 
 
+class KnowsOneOutageOnly(HonestProvider):
+    """It does not tell that it has keys, and lacks only this one."""
+
+    breaks = ("test_an_unknown_key_in_an_outage_stays_unknown",)
+
+    async def ask(self) -> None:
+        if self.is_down:
+            raise BackendUnavailable("keys")
+        await super().ask()
+
+
 class LetsItsDriversErrorsOut(HonestProvider):
     breaks = (
         "test_a_failed_refresh_says_so",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -222,6 +223,8 @@ class TestJson:
         """They are no characters, and whoever writes them to a log or a store fails."""
         with pytest.raises(NotStrict):
             parse_json_object((template % escape).encode())
+        with pytest.raises(ValueError, match="surrogates"):
+            encoding._parse_spelled_freely((template % escape).encode())
         assert encoding._parse_spelled_freely((template % "\\ud83d\\ude00").encode())
 
     @pytest.mark.parametrize(
@@ -318,6 +321,24 @@ class TestJson:
             {str(i): {} for i in range(100)},
         ):
             assert parse_json_object(compact(value)) == value
+
+    def test_the_first_call_of_a_process_needs_little_of_the_stack(self) -> None:
+        """The parser beneath imports what it needs at its first call, and must not do so then."""
+        code = (
+            "from authkit.jose.encoding import parse_json_object\n"
+            "def depth_left(level=0):\n"
+            "    try:\n"
+            "        return depth_left(level + 1)\n"
+            "    except RecursionError:\n"
+            "        return level\n"
+            "def descend(levels):\n"
+            "    return descend(levels - 1) if levels else parse_json_object(b'{\"a\":[1.5]}')\n"
+            "print(descend(depth_left() - 8))\n"
+        )
+        run = subprocess.run(  # a process of its own: in this one the first call is long past
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        assert (run.stdout, run.stderr) == ("{'a': [1.5]}\n", "")
 
     def test_messages_hold_nothing_of_the_input(self) -> None:
         """What was refused may be a secret."""

@@ -406,6 +406,18 @@ class TestSet:
         with pytest.raises(NotStrict, match="more than 1 keys"):
             parse_jwk_set(key_set({}, {}), max_keys=1)
 
+    def test_a_key_is_not_lost_for_want_of_stack(
+        self, signer: Signer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the stack gives out the set is not read at all, rather than without some keys."""
+
+        def exhausted(*_: object) -> None:
+            raise RecursionError
+
+        monkeypatch.setattr("authkit.jose.jwk.key_material", exhausted)
+        with pytest.raises(NotStrict):
+            parse_jwk_set(key_set(members(signer, "ES256")))
+
     def test_a_thousand_keys_with_certificates_are_not_too_deep(self, signer: Signer) -> None:
         """Many neighbours are not nesting."""
         jwk = members(signer, "ES256", x5c=["MIIB"])

@@ -40,7 +40,7 @@ from authkit.interfaces import (
 from authkit.jose.signing import SigningKey
 from authkit.policy import ClaimMapping, Requirement, TrustedIssuer
 from authkit.verifier import NoRevocation, Verifier
-from authkit_memory import MemoryRateLimiter, MemoryRevocationStore
+from authkit_memory import MemoryKeyProvider, MemoryRateLimiter, MemoryRevocationStore
 from tests.unit.verifier.bench import ISSUER, OTHER_KEY, SIGNING_KEY, Bench, ScriptedKeys
 
 pytestmark = pytest.mark.anyio
@@ -725,7 +725,16 @@ class TestRecord:
             )
         (event,) = [event for event in bench.sink.events if event.type == "backend.state_changed"]
         assert event.data["new"] == "last_known_good"
-        assert event.code == "x"
+        assert (event.outcome, event.code) == ("unavailable", "x")
+
+    async def test_a_rotation_of_keys_is_on_record(self, bench: Bench) -> None:
+        """As a fact of its own, told from outages."""
+        keys = MemoryKeyProvider.from_jwks({"keys": [SIGNING_KEY.public_jwk()]}, clock=bench.clock)
+        async with bench.verifier(bench.issuer(keys=keys)):
+            keys.replace({"keys": [OTHER_KEY.public_jwk()]})
+        (event,) = [event for event in bench.sink.events if event.type == "keys.rotated"]
+        assert (event.outcome, event.code) == ("accepted", None)
+        assert event.data["old"] != event.data["new"]
 
 
 class TestLife:
