@@ -40,8 +40,8 @@ PURPOSES = {
     "demo": (["cli"], ["build"]),
     "docs": ([], ["build", "docs"]),
     "test": (["cli", "redis", "testing"], ["build", "test"]),
-    "bench": (["cli", "redis", "testing"], ["build", "test", "bench"]),
-    "check": (["cli", "login", "redis", "testing"], ["build", "test", "check", "docs"]),
+    "bench": (["cli", "redis", "testing"], ["bench", "build", "test"]),
+    "check": (["cli", "login", "redis", "testing"], ["bench", "build", "check", "docs", "test"]),
     "wheel": (["cli", "login", "redis", "testing"], ["test"]),
 }
 NEEDS_NODE = {"test", "bench", "check"}

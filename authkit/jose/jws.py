@@ -76,13 +76,14 @@ class UnverifiedToken:
             raise TokenMalformed("a token must be a str")
         if len(text) > MAX_TOKEN_BYTES:
             raise TokenMalformed(f"a token longer than {MAX_TOKEN_BYTES} bytes")
-        # Never split further, so that a text of dots costs nothing (CVE-2025-27144).
-        segments = text.split(".", 3)
-        if len(segments) != 3:
-            if len(segments) == 1:
+        # Never split further, so that a text of dots costs nothing (CVE-2025-27144).  Parted twice,
+        # because the first part is needed as a whole as well: half the price of a split.
+        signing_input, _, signature = text.rpartition(".")
+        header, dot, payload = signing_input.partition(".")
+        if not dot or "." in payload:
+            if "." not in text:
                 raise TokenMalformed("not a JWT: it has no dot", code="token_opaque")
             raise TokenMalformed("a signed token has three segments")
-        header, payload, signature = segments
         if len(signature) > _MAX_SIGNATURE_CHARACTERS:
             raise TokenMalformed("the token's signature is longer than any can be")
         token = cls.__new__(cls)
@@ -91,7 +92,7 @@ class UnverifiedToken:
         try:
             token._signature = decode_base64url(signature)
             token._claims = claims = parse_json_object(decode_base64url(payload))
-            token._signing_input = text[: -len(signature) - 1].encode("ascii")
+            token._signing_input = signing_input.encode("ascii")
         except NotStrict as error:
             raise TokenMalformed(f"the token's payload or signature is {error}") from None
         except (RecursionError, UnicodeEncodeError):

@@ -78,15 +78,15 @@ class Discovery:
         return self._found
 
     async def _discover(self, client: HttpClient, ends_at: float) -> str:
+        host, status = host_of(self._addresses[0]), 404
         for address in self._addresses:
             reply = await get(client, address, max_bytes=self._max_bytes, ends_at=ends_at)
-            if reply.status == 200:
-                return self._jwks_uri(reply.body, host_of(address))
-            if reply.status != 404:
+            status = reply.status
+            if status == 200:
+                return self._jwks_uri(reply.body, host)
+            if status != 404:
                 break
-        raise BackendUnavailable(
-            "keys", f"{host_of(address)} answered discovery with status {reply.status}"
-        )
+        raise BackendUnavailable("keys", f"{host} answered discovery with status {status}")
 
     def _jwks_uri(self, body: bytes, host: str) -> str:
         try:

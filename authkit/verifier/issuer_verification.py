@@ -53,7 +53,7 @@ class IssuerVerification:
         if known is None:
             return None
         try:
-            return verify_signature(token, *known)
+            return verify_signature(token, known[0], known[1])
         except SignatureInvalid:
             # A key with the same id may have been published since.
             return None

@@ -143,6 +143,7 @@ async def test_leaving_ends_the_fetch_and_those_who_wait_for_it(clock: ManualClo
     assert source.log == ["enter", "exit"]
     with pytest.raises(BackendUnavailable):
         await waiting
+    assert provider.stats()["fetch_failures_total"] == 0  # A shutdown is not an outage.
 
 
 async def test_leaving_does_not_wait_for_ever_for_a_source_that_will_not_end(
