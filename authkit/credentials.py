@@ -9,9 +9,14 @@ from authkit.errors import CredentialMalformed
 
 __all__ = ["bearer_credential"]
 
-_SCHEME = re.compile(rb"bearer(?![!#$%&'*+\-.^_`|~0-9a-z])", re.IGNORECASE)
-_B64TOKEN = re.compile(rb" ([A-Za-z0-9\-._~+/]+=*)")
-_QUERY_TOKEN = re.compile(rb"(?:^|[&;])access_token(?:=|&|;|$)")
+_ALPHA_DIGIT = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+# b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
+_B64TOKEN_MARKS = _ALPHA_DIGIT + b"-._~+/"
+# A name that goes on with one of these is that of another scheme (tchar, RFC 9110 section 5.6.2).
+_NAME_MARKS = frozenset(bytes([mark]) for mark in _ALPHA_DIGIT + b"!#$%&'*+-.^_`|~")
+# Any character of a parameter's name may be percent-encoded (RFC 3986 section 2.1).
+_ACCESS_TOKEN = b"".join(b"(?:%c|(?i:%%%02x))" % (mark, mark) for mark in b"access_token")
+_names_token = re.compile(rb"[&;]" + _ACCESS_TOKEN + rb"(?:[=&;]|\Z)").search
 
 
 def bearer_credential(
@@ -36,19 +41,18 @@ def bearer_credential(
             if found is not None:
                 return CredentialMalformed("a request may carry one Authorization header only")
             found = value
-    if found is None:
+    if found is None or found[:6].lower() != b"bearer" or found[6:7] in _NAME_MARKS:
         return None
-    scheme = _SCHEME.match(found)
-    if scheme is None:
-        return None
-    token = _B64TOKEN.fullmatch(found, scheme.end())
-    if token is None:
+    token = found[7:]
+    unpadded = token.rstrip(b"=")
+    # What is left without the marks that may be there: a third of the time of a pattern.
+    if found[6:7] != b" " or not unpadded or unpadded.translate(None, _B64TOKEN_MARKS):
         return CredentialMalformed(
             "the Authorization header must be 'Bearer', one space and the token"
         )
-    if query_string and _QUERY_TOKEN.search(query_string):
+    if query_string and _names_token(b"&" + query_string):
         return CredentialMalformed(
             "a request may carry its token in the Authorization header only, "
             "not in the query string as well"
         )
-    return token[1].decode("ascii")
+    return token.decode("ascii")

@@ -218,14 +218,34 @@ class Revocation:
                 raise ConfigurationError(f"{name} must be a finite number of seconds")
 
     @classmethod
-    def of(cls, principal: Principal, *, reason: str = "") -> Revocation:
-        """The revocation of the one token that `principal` came with."""
+    def of(
+        cls,
+        principal: Principal,
+        scope: RevocationScope = RevocationScope.TOKEN,
+        *,
+        reason: str = "",
+    ) -> Revocation:
+        """The revocation of the one token that `principal` came with, or of more of its kind.
+
+        Args:
+            principal: the caller.
+            scope: TOKEN, SESSION, SUBJECT or CLIENT: what all is taken back with it.
+            reason: free text for the audit trail.
+
+        Raises:
+            ConfigurationError: the token names no such thing, or the scope is another one.
+        """
+        id = {
+            RevocationScope.TOKEN: principal.token_id,
+            RevocationScope.SESSION: principal.session_id,
+            RevocationScope.SUBJECT: principal.subject,
+            RevocationScope.CLIENT: principal.client_id,
+        }.get(scope)
+        if id is None:
+            raise ConfigurationError(f"the token of this principal names no {scope.value}")
+        expires_at = principal.expires_at if scope is RevocationScope.TOKEN else None
         return cls(
-            scope=RevocationScope.TOKEN,
-            issuer=principal.issuer,
-            id=principal.token_id,
-            expires_at=principal.expires_at,
-            reason=reason,
+            scope=scope, issuer=principal.issuer, id=id, expires_at=expires_at, reason=reason
         )
 
 

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket
 
 from authkit.errors import ConfigurationError
 from authkit.fastapi.client_address import AddressResolver
+from authkit.fastapi.declaration import InstanceOnly
 from authkit.fastapi.guard import Guard, GuardSettings
 from authkit.fastapi.unprotected_routes import UnprotectedRoute, find_unprotected
 from authkit.fastapi.websocket import closed_on_expiry
@@ -49,6 +50,7 @@ class Auth(Guard[Principal]):
     """
 
     optional: Guard[Principal | None]
+    __signature__ = InstanceOnly()
 
     def __init__(
         self,
@@ -80,7 +82,8 @@ class Auth(Guard[Principal]):
         """Verifies with `verifier` as long as the block runs; for the app's lifespan.
 
         Raises:
-            ConfigurationError: another block is running; one Auth has one verifier at a time.
+            ConfigurationError: another block is running, since one Auth has one verifier at a
+                time; or the verifier limits by address, and this Auth knows none.
         """
         if self._settings.verifier is not None:
             raise ConfigurationError(
@@ -88,6 +91,11 @@ class Auth(Guard[Principal]):
                 "another one, or make an Auth for each verifier"
             )
         if self._settings.addresses is None:
+            if verifier.limits_addresses:
+                raise ConfigurationError(
+                    "a RateLimit by address needs to know the addresses: give "
+                    "Auth(trusted_proxies=[...]), or () where there is no proxy"
+                )
             logger.warning(
                 "the callers' addresses are not known, so failed attempts are not throttled: "
                 "give Auth(trusted_proxies=[...]), or () where there is no proxy"

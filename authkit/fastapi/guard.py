@@ -29,6 +29,9 @@ _PROVEN = "authkit.fastapi"
 
 _MAX_REQUIREMENTS = 256
 
+# More scopes of one letter each than this are the letters of a string that should be a list.
+_LETTERS = 3
+
 
 class GuardSettings:
     """What an Auth and the dependencies derived from it share.
@@ -149,6 +152,11 @@ class Guard(SecurityBase, Generic[CallerT]):
         key = tuple(scopes)
         known = self._requirements.get(key)
         if known is None:
+            if len(key) > _LETTERS and all(len(scope) == 1 for scope in key):
+                raise ConfigurationError(
+                    f"Security(..., scopes={''.join(key)!r}) was taken apart into letters: give a "
+                    "list, scopes=[...]; if single letters are meant, auth.require(scopes=[...])"
+                )
             base = self.requirement or Requirement()
             known = Requirement(
                 scopes=base.scopes.union(key),

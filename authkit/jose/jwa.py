@@ -45,19 +45,19 @@ def _algorithm(name: str, kty: str, hash_bytes: int, *curves: str) -> Algorithm:
         kty=kty,
         curves=frozenset(curves),
         hash_bytes=hash_bytes,
-        verify=_as_long_as_the_modulus(model.verify) if kty == "RSA" else model.verify,
+        verify=_as_long_as_the_modulus(model.verify) if name.startswith("PS") else model.verify,
         sign=model.sign,
     )
 
 
 def _as_long_as_the_modulus(verify: _Verify) -> _Verify:
-    """RFC 8017 sections 8.1.2 and 8.2.2, step 1: OpenSSL lets PSS leave out zeros in front."""
+    """RFC 8017 section 8.1.2, step 1: OpenSSL lets PSS, and only PSS, leave out zeros in front."""
 
-    def verify_rsa(message: bytes, signature: bytes, key: Any) -> bool:
+    def verify_pss(message: bytes, signature: bytes, key: Any) -> bool:
         size: int = key.public_key.key_size
         return len(signature) == (size + 7) // 8 and verify(message, signature, key)
 
-    return verify_rsa
+    return verify_pss
 
 
 # There is no "none" here, so there is no way to allow it.

@@ -116,11 +116,14 @@ def signed_in(
             be made has authenticated just now.
 
     Raises:
-        TypeError: scopes, roles or claims beside a Principal, which has its own.
+        TypeError: scopes, roles or claims beside a Principal, which has its own; or something
+            else than an Auth.
     """
     # Imported here, for authkit.testing must load without FastAPI.
-    from authkit.fastapi import SignedIn
+    from authkit.fastapi import Auth, SignedIn
 
+    if not isinstance(auth, Auth):
+        raise TypeError("give the Auth itself: what it derives, it overrides along with it")
     if isinstance(caller, str):
         now = None if clock is None else clock.time()
         principal: Principal | None = make_principal(

@@ -20,18 +20,21 @@ class CallerLimits:
     Args:
         limits: each with a name of its own.
 
+    Attributes:
+        by_address: those that count by address.
+
     Raises:
         ConfigurationError: two limits share a name.
     """
 
-    __slots__ = ("_by_address", "_by_caller")
+    __slots__ = ("_by_caller", "by_address")
 
     def __init__(self, limits: Sequence[RateLimit]) -> None:
         names = [limit.name for limit in limits]
         if len(set(names)) != len(names):
             raise ConfigurationError("every RateLimit needs a name of its own")
         self._by_caller = tuple(limit for limit in limits if limit.by != "address")
-        self._by_address = tuple(limit for limit in limits if limit.by == "address")
+        self.by_address = tuple(limit for limit in limits if limit.by == "address")
 
     def of_principal(self, principal: Principal) -> tuple[LimitRequest, ...]:
         """What every request of this caller costs, its address aside."""
@@ -45,14 +48,14 @@ class CallerLimits:
         self, proven: ProvenToken, context: RequestContext | None
     ) -> Sequence[LimitRequest]:
         """What this request costs: what any of its caller does, and its address if it is known."""
-        if not self._by_address or context is None or context.client_address is None:
+        if not self.by_address or context is None or context.client_address is None:
             return proven.limits
         network = network_of(context.client_address)
         return (
             *proven.limits,
             *(
                 LimitRequest(limit=limit, key=f"{proven.facts.issuer} address {network}")
-                for limit in self._by_address
+                for limit in self.by_address
             ),
         )
 

@@ -17,6 +17,8 @@ from authkit.errors import (
     KeyNotFound,
     RateLimited,
     RequirementNotMet,
+    SignatureInvalid,
+    TokenMalformed,
     TokenRevoked,
 )
 from authkit.interfaces import Outcome, RequestContext
@@ -135,6 +137,8 @@ def _token_hash(credential: object) -> str | None:
 
 def _data(error: BaseException) -> Mapping[str, str] | None:
     """What is known of a refusal beside its code, none of it a stranger's text."""
+    if isinstance(error, (TokenMalformed, SignatureInvalid)):
+        return None  # nothing; the cheapest to send is answered first
     if isinstance(error, ClaimRejected):
         return {"claim": error.claim, "reason": error.reason}
     if isinstance(error, TokenRevoked):

@@ -175,7 +175,7 @@ class Verifier:
         try:
             now = self._time()
             try:
-                token = _presented(credential)
+                token = credential if type(credential) is str else _presented(credential)
                 proven = self._recalled(token, now)
                 if proven is None:
                     self._attempts.check(context)
@@ -239,6 +239,11 @@ class Verifier:
             BackendUnavailable: as `revoke`.
         """
         return await self._changes.lift(revocation, context)
+
+    @property
+    def limits_addresses(self) -> bool:
+        """Whether a limit counts by address, which the edge must know for it."""
+        return bool(self._limits.by_address)
 
     def stats(self) -> Mapping[str, float]:
         """Figures since the Verifier was made; those that only grow end in `_total`."""

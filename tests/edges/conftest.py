@@ -42,6 +42,8 @@ class ScriptedVerifier:
         calls: the credential, the requirement and the context of each call.
     """
 
+    limits_addresses = False
+
     def __init__(self) -> None:
         self.clock = ManualClock(START)
         self.tokens: dict[str, Principal | Exception] = {"good": principal()}

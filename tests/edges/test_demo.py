@@ -129,3 +129,13 @@ def test_the_command_explains_itself() -> None:
     """Without arguments, and with --help."""
     for arguments in ((), ("--help",), ("demo", "--help")):
         assert "demo" in run(*arguments).stdout
+
+
+def test_without_its_extra_the_command_says_what_to_install() -> None:
+    """Not with a traceback."""
+    code = "import sys; sys.modules['typer'] = None; from authkit.cli import main; main()"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert result.returncode == 1
+    assert "pip install 'pyauthkit[cli]'" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -81,6 +81,18 @@ class TestRevocation:
         )
 
 
+    def test_it_can_cover_more_than_the_token(self) -> None:
+        """The session, the subject or the client of the caller, if the token names one."""
+        caller = Principal(
+            subject="alice", issuer=ISSUER, token_id="t-1", expires_at=5.0, session_id="s-1"
+        )
+        for scope, id in ((RevocationScope.SUBJECT, "alice"), (RevocationScope.SESSION, "s-1")):
+            assert Revocation.of(caller, scope) == Revocation(scope=scope, issuer=ISSUER, id=id)
+        for scope in (RevocationScope.CLIENT, RevocationScope.ISSUER, RevocationScope.VERSION):
+            with pytest.raises(ConfigurationError, match=scope.value):
+                Revocation.of(caller, scope)
+
+
 class TestRateLimit:
     """A limit that allows nothing, or cannot be counted, is never made."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 _app = typer.Typer(
     help="authkit: who calls your service, and taking that answer back.",
@@ -52,6 +52,6 @@ def _demo(
         raise typer.Exit(1) from error
 
 
-def main() -> None:
+def run() -> None:
     """Runs the command that the process was started with."""
     _app()
