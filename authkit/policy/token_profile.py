@@ -31,6 +31,11 @@ class TokenProfile:
     foreign_claims: frozenset[str]
     token_use: str
 
+    @property
+    def telling_claims(self) -> frozenset[str]:
+        """The claims by which a token can show that it is of another kind."""
+        return self.foreign_claims | {"token_use", "typ"}
+
     def check(self, values: Mapping[str, Any]) -> None:
         """Returns if nothing in the claims shows another kind of token.
 

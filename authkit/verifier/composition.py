@@ -29,7 +29,7 @@ __all__ = ["check_parts", "enter_all", "issuers_at_work", "observe", "unique"]
 
 def check_parts(
     issuers: Sequence[TrustedIssuer],
-    revocations: RevocationStore | None,
+    revocations: RevocationStore,
     limiter: RateLimiter | None,
     limits: Sequence[RateLimit],
 ) -> None:
@@ -38,15 +38,23 @@ def check_parts(
     Raises:
         ConfigurationError: they do not; the message says what to do.
     """
-    if not issuers:
-        raise ConfigurationError("a Verifier needs at least one TrustedIssuer")
+    if not issuers or not all(isinstance(issuer, TrustedIssuer) for issuer in issuers):
+        raise ConfigurationError(
+            "a Verifier needs at least one TrustedIssuer, each an argument of its own: "
+            "Verifier(TrustedIssuer(...), revocations=...)"
+        )
     names = [issuer.issuer for issuer in issuers]
     if len(set(names)) != len(names):
         raise ConfigurationError("the same issuer is trusted twice: give it one TrustedIssuer")
-    if revocations is None:
+    if not _is_backend(revocations, "find", "revoke"):
         raise ConfigurationError(
-            "revocations must be a RevocationStore; to do without on purpose, give NoRevocation()"
+            "revocations must be a RevocationStore, such as MemoryRevocationStore(); to do without "
+            "on purpose, give NoRevocation()"
         )
+    if limiter is not None and not _is_backend(limiter, "acquire"):
+        raise ConfigurationError("limiter must be a RateLimiter, such as MemoryRateLimiter()")
+    if isinstance(limits, RateLimit) or not all(isinstance(one, RateLimit) for one in limits):
+        raise ConfigurationError("limits must be a list of RateLimit")
     for issuer in issuers:
         if revocations.max_token_lifetime_seconds < issuer.max_token_lifetime_seconds:
             raise ConfigurationError(
@@ -56,6 +64,13 @@ def check_parts(
             )
     if limits and limiter is None:
         raise ConfigurationError("limits need a limiter=, such as MemoryRateLimiter()")
+
+
+def _is_backend(part: object, *methods: str) -> bool:
+    """Whether it is an object with these methods; a class of such objects is a slip of the pen."""
+    return not isinstance(part, type) and all(
+        callable(getattr(part, method, None)) for method in methods
+    )
 
 
 def issuers_at_work(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from authkit.audit import AuditTrail, ControlFields
 from authkit.errors import ConfigurationError
@@ -25,14 +25,22 @@ class RevocationChanges:
 
     Args:
         store: is changed.
+        issuers: those whose tokens are accepted.
         trail: where it is put on record.
         errors: where the store's exceptions are counted.
     """
 
-    __slots__ = ("_errors", "_store", "_trail")
+    __slots__ = ("_errors", "_issuers", "_store", "_trail")
 
-    def __init__(self, store: RevocationStore, trail: AuditTrail, errors: BackendErrors) -> None:
+    def __init__(
+        self,
+        store: RevocationStore,
+        issuers: Collection[str],
+        trail: AuditTrail,
+        errors: BackendErrors,
+    ) -> None:
         self._store = store
+        self._issuers = issuers
         self._trail = trail
         self._errors = errors
 
@@ -40,6 +48,13 @@ class RevocationChanges:
         self, revocation: Revocation, context: RequestContext | None
     ) -> RevocationReceipt:
         """As `Verifier.revoke`."""
+        if not isinstance(revocation, Revocation):
+            raise ConfigurationError("give a Revocation, such as Revocation.of(principal)")
+        if revocation.issuer not in self._issuers:
+            raise ConfigurationError(
+                f"no token of {revocation.issuer} is accepted here, so nothing would be taken "
+                f"back; the trusted issuers are {', '.join(self._issuers)}"
+            )
         return await self._change("token.revoked", self._store.revoke, revocation, context)
 
     async def lift(

@@ -52,6 +52,8 @@ __all__ = ["Verifier"]
 
 logger = logging.getLogger("authkit")
 
+_NOT_ENTERED = "enter the Verifier before using it: async with verifier: ..."
+
 
 class Verifier:
     """Proves who calls, by bearer tokens of trusted issuers.
@@ -72,6 +74,10 @@ class Verifier:
         token_cache_bytes: memory for them, likewise for each issuer.
         hashes_cached_tokens: keeps the SHA-256 of a proven token instead of its text.
         clock: tells the time.
+
+    Attributes:
+        clock: as given, or the machine's.
+        limits_addresses: whether a limit counts by address, so that the edge must know it.
 
     Raises:
         ConfigurationError: the parts do not fit together; the message says what to do.
@@ -95,6 +101,7 @@ class Verifier:
         self._errors = BackendErrors()
         check_parts(issuers, revocations, limiter, limits)
         self._limits = CallerLimits(limits)
+        self.limits_addresses = bool(self._limits.by_address)
         self._revocations = revocations
         self._limiter = limiter
         self._attempts = FailedAttempts(failed_attempts, limiter, self.clock, self._errors)
@@ -109,12 +116,13 @@ class Verifier:
             hashes_tokens=hashes_cached_tokens,
         )
         self._issuers = issuers_at_work(issuers, make_cache, self._limits, self.clock, self._errors)
+        names = [issuer.issuer for issuer in issuers]
         self._caches = tuple(one.cache for one in self._issuers.values())
         keys = [one.keys for one in self._issuers.values()]
         self._parts = unique([self._trail, *keys, revocations, limiter])
         observe(self._parts, self._trail)
         self._records = Records(self._trail)
-        self._changes = RevocationChanges(revocations, self._trail, self._errors)
+        self._changes = RevocationChanges(revocations, names, self._trail, self._errors)
         # Where the stack is used up there is no room left to make an error in.
         self._exhausted = BackendUnavailable("verifier", "the stack is used up")
         self._entered = 0
@@ -169,7 +177,7 @@ class Verifier:
             ConfigurationError: the Verifier has not been entered.
         """
         if not self._entered:
-            raise ConfigurationError("enter the Verifier before using it: async with verifier: ...")
+            raise ConfigurationError(_NOT_ENTERED)
         issuer: IssuerVerification | None = None
         proven: ProvenToken | None = None
         try:
@@ -180,7 +188,9 @@ class Verifier:
                 if proven is None:
                     self._attempts.check(context)
                     unverified = UnverifiedToken.parse(token)
-                    issuer = self._trusted_issuer(unverified)
+                    issuer = self._issuers.get(unverified.issuer)
+                    if issuer is None:
+                        raise IssuerNotTrusted()
                     payload = issuer.known_payload(unverified, now)
                     if payload is None:
                         payload = await issuer.found_payload(unverified, now)
@@ -220,13 +230,16 @@ class Verifier:
         """Takes tokens back, and puts it on record.
 
         Returns:
-            The receipt: what was stored, and from when on it holds everywhere.
+            What was stored, and from when on it holds everywhere.
 
         Raises:
-            ConfigurationError: the store cannot keep it for as long as it asks, or there is none.
+            ConfigurationError: no token of this issuer is accepted; there is no store, or it cannot
+                keep it for so long; the Verifier has not been entered.
             BackendUnavailable: `revocations`: it may or may not be kept; `audit`: it is kept, but
                 not on record.  Doing it again is safe.
         """
+        if not self._entered:
+            raise ConfigurationError(_NOT_ENTERED)
         return await self._changes.revoke(revocation, context)
 
     async def lift(
@@ -235,15 +248,12 @@ class Verifier:
         """Takes a mistaken revocation back, and puts it on record.
 
         Raises:
-            ConfigurationError: the store cannot lift.
+            ConfigurationError: the store cannot lift, or the Verifier has not been entered.
             BackendUnavailable: as `revoke`.
         """
+        if not self._entered:
+            raise ConfigurationError(_NOT_ENTERED)
         return await self._changes.lift(revocation, context)
-
-    @property
-    def limits_addresses(self) -> bool:
-        """Whether a limit counts by address, which the edge must know for it."""
-        return bool(self._limits.by_address)
 
     def stats(self) -> Mapping[str, float]:
         """Figures since the Verifier was made; those that only grow end in `_total`."""
@@ -263,12 +273,6 @@ class Verifier:
             if proven is not None:
                 return proven
         return None
-
-    def _trusted_issuer(self, token: UnverifiedToken) -> IssuerVerification:
-        issuer = self._issuers.get(token.issuer)
-        if issuer is None:
-            raise IssuerNotTrusted()
-        return issuer
 
     def _record_failure(
         self,

@@ -80,7 +80,6 @@ class TestRevocation:
             scope=RevocationScope.TOKEN, issuer=ISSUER, id="t-1", expires_at=5.0, reason="logout"
         )
 
-
     def test_it_can_cover_more_than_the_token(self) -> None:
         """The session, the subject or the client of the caller, if the token names one."""
         caller = Principal(

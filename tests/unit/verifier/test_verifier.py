@@ -338,6 +338,17 @@ class TestRevocation:
             with pytest.raises(ConfigurationError, match="lift"):
                 await verifier.lift(revocation)
 
+    async def test_a_revocation_that_would_take_nothing_back_is_refused(self, bench: Bench) -> None:
+        """An issuer that is not trusted exactly so, or no Revocation at all."""
+        store = MemoryRevocationStore(clock=bench.clock)
+        async with bench.verifier(revocations=store) as verifier:
+            caller = await verifier.verify(bench.token())
+            other = Revocation(scope=RevocationScope.SUBJECT, issuer=f"{ISSUER}/", id="alice")
+            with pytest.raises(ConfigurationError, match=ISSUER):
+                await verifier.revoke(other)
+            with pytest.raises(ConfigurationError, match=r"Revocation\.of"):
+                await verifier.revoke(caller)  # type: ignore[arg-type] # a slip of the pen
+
     async def test_a_revocation_that_may_be_lost_is_on_record(self, bench: Bench) -> None:
         """Whoever revoked learns of it, and so does the trail."""
         store = FailingStore(BackendUnavailable("revocations"))
@@ -742,8 +753,11 @@ class TestLife:
 
     async def test_it_must_be_entered(self, bench: Bench) -> None:
         """The message says how."""
-        with pytest.raises(ConfigurationError, match="async with"):
-            await bench.verifier().verify(None)
+        verifier = bench.verifier(revocations=MemoryRevocationStore(clock=bench.clock))
+        revocation = Revocation(scope=RevocationScope.SUBJECT, issuer=ISSUER, id="alice")
+        for call in (verifier.verify(None), verifier.revoke(revocation), verifier.lift(revocation)):
+            with pytest.raises(ConfigurationError, match="async with"):
+                await call
 
     async def test_each_backend_is_entered_once_and_left_in_reverse(self, bench: Bench) -> None:
         """Also when two issuers share one, and when the Verifier is entered twice."""
@@ -828,8 +842,16 @@ class TestLife:
             Verifier(revocations=NoRevocation())
         with pytest.raises(ConfigurationError, match="twice"):
             bench.verifier(bench.issuer(), bench.issuer())
-        with pytest.raises(ConfigurationError, match="NoRevocation"):
-            bench.verifier(revocations=None)
+        for wrong in (None, NoRevocation, MemoryRevocationStore, "memory"):
+            with pytest.raises(ConfigurationError, match="NoRevocation"):
+                bench.verifier(revocations=wrong)
+        for wrong in ([bench.issuer()], ISSUER):
+            with pytest.raises(ConfigurationError, match="TrustedIssuer"):
+                Verifier(wrong, revocations=NoRevocation())  # type: ignore[arg-type] # a slip of the pen
+        with pytest.raises(ConfigurationError, match="RateLimiter"):
+            bench.verifier(limiter=MemoryRateLimiter)
+        with pytest.raises(ConfigurationError, match="list"):
+            bench.verifier(limiter=MemoryRateLimiter(), limits=PER_SUBJECT)
         with pytest.raises(ConfigurationError, match="max_token_lifetime_seconds"):
             bench.verifier(revocations=store)
         with pytest.raises(ConfigurationError, match="limiter="):
@@ -855,6 +877,7 @@ async def test_nothing_but_the_family_escapes_at_any_stack_depth(bench: Bench) -
             await descend(depth - 1, token)
         else:
             await verifier.verify(token)
+            raise _Accepted
 
     async with bench.verifier(token_cache_entries=0) as verifier:
         # Below this margin the call of `verify` itself has no room, which is not its doing.
@@ -863,7 +886,6 @@ async def test_nothing_but_the_family_escapes_at_any_stack_depth(bench: Bench) -
             for margin in range(6, 60):
                 with pytest.raises((AuthkitError, RecursionError)) as caught:
                     await descend(room - margin, token)
-                    raise _Accepted
                 assert isinstance(caught.value, AuthkitError) or _raised_outside(caught.value)
 
 
