@@ -25,8 +25,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    time = staticmethod(time)
-    monotonic = staticmethod(monotonic)
+    time: staticmethod[[], float] = staticmethod(time)
+    monotonic: staticmethod[[], float] = staticmethod(monotonic)
 
 
 _: Clock = SystemClock()

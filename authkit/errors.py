@@ -207,7 +207,7 @@ class StepUpRequired(AuthkitError):
         self, *, max_age_seconds: float | None = None, acr_values: Iterable[str] = ()
     ) -> None:
         self.max_age_seconds = max_age_seconds
-        self.acr_values = tuple(acr_values)
+        self.acr_values: tuple[str, ...] = tuple(acr_values)
         super().__init__("a more recent or stronger authentication is required")
 
 
@@ -220,7 +220,7 @@ class InsufficientScope(AuthkitError):
     """
 
     def __init__(self, scopes: Iterable[str], *, is_any: bool = False) -> None:
-        self.scopes = tuple(sorted(scopes))
+        self.scopes: tuple[str, ...] = tuple(sorted(scopes))
         self.is_any = is_any
         some = "one of the scopes" if is_any else "the scopes"
         super().__init__(f"the token needs {some} {' '.join(self.scopes)}")
@@ -236,7 +236,7 @@ class RequirementNotMet(AuthkitError):
 
     def __init__(self, requirement: Literal["roles", "claims"], names: Iterable[str]) -> None:
         self.requirement = requirement
-        self.names = tuple(sorted(names))
+        self.names: tuple[str, ...] = tuple(sorted(names))
         super().__init__(f"the caller does not have the {requirement} {' '.join(self.names)}")
 
 
@@ -249,7 +249,7 @@ class RateLimited(AuthkitError):
     """
 
     def __init__(self, limits: Iterable[str], retry_after_seconds: float) -> None:
-        self.limits = tuple(limits)
+        self.limits: tuple[str, ...] = tuple(limits)
         self.retry_after_seconds = retry_after_seconds
         super().__init__(f"over the limit {' '.join(self.limits)}")
 

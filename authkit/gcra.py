@@ -66,10 +66,10 @@ class GcraTable:
         # One record for each bucket: (a nanosecond at or before its TAT, its number, itself).
         self._due: list[tuple[int, int, _Bucket]] = []
         self._number = count()
-        self.allowed_total = 0
-        self.refused_total = 0
-        self.evicted_total = 0
-        self.full_total = 0
+        self.allowed_total: int = 0
+        self.refused_total: int = 0
+        self.evicted_total: int = 0
+        self.full_total: int = 0
 
     def __len__(self) -> int:
         return self._size

@@ -6,14 +6,16 @@ This is the one file a backend author reads.  What holds for all of them:
 * No base class and no registration: a class with these methods is a backend.
 * An outage is `BackendUnavailable`.  The verifier treats any other `Exception` of a
   backend as one too, and counts it; none reaches the caller as itself.
-* Every call ends within the backend's own `timeout_seconds`.  Cancelling one call
-  harms no other call, at whatever await it is cancelled.
+* Every call ends within a deadline of the backend's own, by default a few seconds: the
+  Verifier sets none, except for the audit trail.  Cancelling one call harms no other
+  call, at whatever await it is cancelled; nor does a backend raise a CancelledError of its own.
 * Methods may be called concurrently by many tasks of one event loop.
 * A backend may be an async context manager.  The Verifier enters each distinct one
   once and leaves in reverse order.  Entering may be repeated and nested: the backend
   counts, and closes at the last exit.  A client object given to a backend stays its
   owner's to close.  Entering never waits for, nor fails because of, an unreachable key
-  server; wrong credentials of a store do fail it.
+  server; wrong credentials of a store do fail it.  Whether a store that cannot be reached
+  fails it is the store's choice.
 * `RevocationLifting`, `RevocationFeed`, `Refreshable` and `Observable` are further
   abilities: implement those you can, they are found by their methods.
 
@@ -68,7 +70,15 @@ __all__ = [
 
 
 class KeyProvider(Protocol):
-    """Finds the verification keys of one issuer."""
+    """Finds the verification keys of one issuer.
+
+    Most need not be written: a KeySource, wrapped in `authkit.key_set.KeySetProvider`, is enough.
+    Who writes one makes keys with `authkit.jose.jwk.parse_jwk_set` and `JWK.verification_key`,
+    and keeps their leases, which are read on every use of a key, also of a token cached long
+    ago: one KeyLease for a key, the same object in every answer; `trusted_until` moved forward
+    by each successful refresh, to the moment until which the key may be used without another;
+    `withdrawn` set, for good, when the issuer publishes the key no more.
+    """
 
     async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
         """The keys that may have made a signature.
@@ -80,8 +90,8 @@ class KeyProvider(Protocol):
 
         Returns:
             At most 4 candidates whose `kid` (if given), `alg`, `use`, `key_ops`, `kty`
-            and curve fit (RFC 7517 section 4).  `()`: there is no such key, and the set
-            is known to be current.
+            and curve fit (RFC 7517 section 4).  `()`: there is no such key, by the last
+            look at what the issuer publishes, which succeeded.
 
         Raises:
             BackendUnavailable: the keys are not known, or whether there is such a key
@@ -141,7 +151,10 @@ class RevocationScope(StrEnum):
     TOKEN = "token"
     """One token, by its id."""
     SESSION = "session"
-    """Every token of a session, by its `sid`."""
+    """Every token of a session, by its `sid`.
+
+    Remembered for the longest life of a token: end the session at the issuer too.
+    """
     SUBJECT = "subject"
     """Every token of a subject issued until a moment."""
     CLIENT = "client"
@@ -162,6 +175,10 @@ def _is_finite(value: object) -> bool:
     return is_number and math.isfinite(cast(float, value))
 
 
+def _is_version(value: object) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
 _UNTIL = frozenset({RevocationScope.SUBJECT, RevocationScope.CLIENT, RevocationScope.ISSUER})
 
 
@@ -174,7 +191,8 @@ class Revocation:
         issuer: whose tokens.
         id: of the token, session, subject or client; a key's thumbprint; empty for ISSUER.
         issued_until: SUBJECT, CLIENT and ISSUER only: tokens issued until then; None is the
-            store's now.
+            store's now.  An issuer whose clock is ahead dates its tokens ahead too: to be sure of
+            these, add the leeway, which takes back what is issued in these seconds as well.
         minimum_version: VERSION only, and needed there: tokens of a lower version.
         expires_at: until when it must be remembered; None is now + `max_token_lifetime_seconds`.
         reason: free text for the audit trail.
@@ -213,6 +231,8 @@ class Revocation:
             raise ConfigurationError(
                 "minimum_version must be given for the scope version, and only there"
             )
+        if self.minimum_version is not None and not _is_version(self.minimum_version):
+            raise ConfigurationError("minimum_version must be a whole number of 64 bits")
         for name, value in (("issued_until", self.issued_until), ("expires_at", self.expires_at)):
             if value is not None and not _is_finite(value):
                 raise ConfigurationError(f"{name} must be a finite number of seconds")
@@ -262,7 +282,7 @@ class TokenFacts:
         issued_at: `iat`, or None.
         expires_at: `exp`.
         token_version: the mapped version claim, or None.
-        key_thumbprint: RFC 7638 thumbprint of the key that signed it.
+        key_thumbprint: RFC 7638 thumbprint of the key that signed it, SHA-256 in base64url.
     """
 
     issuer: str
@@ -303,13 +323,15 @@ class RevocationStore(Protocol):
     async def revoke(self, revocation: Revocation) -> RevocationReceipt:
         """Keeps a revocation: idempotent, monotone, durable before it returns.
 
-        Monotone: of two with the same scope, issuer and id the later `issued_until`, the
-        higher `minimum_version` and the later `expires_at` hold.  For SUBJECT, CLIENT and
+        Monotone: of two live ones with the same scope, issuer and id the later `issued_until`,
+        the higher `minimum_version` and the later `expires_at` hold.  Live is a revocation
+        until `expires_at` + 120 s.  For SUBJECT, CLIENT and
         ISSUER `expires_at` is raised to at least `issued_until` +
         `max_token_lifetime_seconds`.  A live revocation is never evicted.
 
         Raises:
-            ConfigurationError: `expires_at` lies beyond what the store can promise.
+            ConfigurationError: `expires_at` or `issued_until` lies beyond what the store can
+                promise.
             BackendUnavailable: the revocation may or may not have been kept (a full store
                 has not kept it); doing it again is safe.
         """
@@ -339,6 +361,9 @@ class RevocationLifting(Protocol):
 
         Idempotent; a later `revoke` counts again.
 
+        Returns:
+            What is forgotten, as it was given, and from when on nobody refuses for it.
+
         Raises:
             BackendUnavailable: it may or may not have been lifted; doing it again is safe.
         """
@@ -351,6 +376,8 @@ class RevocationFeed(Protocol):
 
     def subscribe(self) -> AsyncIterator[Revocation]:
         """The revocations from this call on.
+
+        It ends with `aclose` of the iterator, or when nobody holds it any more.
 
         Each is only a sign to ask `find` again for the tokens at hand: its id may be the
         store's hash, and it may be repeated.  Overflow of the bounded queue raises
@@ -368,13 +395,17 @@ LimitedBy = Literal["subject", "client", "issuer", "address"]
 class RateLimit:
     """How often one caller may call.
 
+    Its name is what a limiter counts by: limits of one name share their buckets, also where
+    their numbers differ, as during a deployment that changes them.
+
     Attributes:
         name: stands in errors, metrics and audit.
         rate: calls allowed in `per_seconds`, in the long run.
         per_seconds: the period of `rate`.
         burst: calls allowed at once after a pause; 1 is strictly evenly spaced.
         by: whose calls are counted together: `subject` (else the client, else the token),
-            `client`, `issuer` or `address`.  The key always holds the issuer too.
+            `client` (else the subject, else the token), `issuer` or `address`.  The key always
+            holds the issuer too.
 
     Raises:
         ConfigurationError: a number that allows nothing, or an unknown `by`.
@@ -460,13 +491,14 @@ class RateLimiter(Protocol):
     async def acquire(self, requests: Sequence[LimitRequest]) -> LimitDecision:
         """Charges all of the requests, or none of them.
 
-        A refused call changes nothing.  In any interval of t seconds a key is granted at
-        most `burst + rate * t / per_seconds`.
+        A refused call changes nothing.  Costs of the same key add up.  In any interval of t
+        seconds a key is granted at most `burst + rate * t / per_seconds`.
 
         Raises:
             ConfigurationError: a cost below 0, or above its limit's burst, which could never
                 be granted.
-            BackendUnavailable: whether anything was charged is not known; do not repeat blindly.
+            BackendUnavailable: whether anything was charged is not known, so do not repeat it
+                blindly; or there is no room for a new key without forgetting a live one.
         """
         ...
 

@@ -48,12 +48,12 @@ class ProvenToken:
         lease: KeyLease,
         token_hash: str,
     ) -> None:
-        self.principal = principal
-        self.facts = facts
-        self.limits = limits
-        self.accepted_until = accepted_until
-        self.lease = lease
-        self.token_hash = token_hash
+        self.principal: Principal = principal
+        self.facts: TokenFacts = facts
+        self.limits: Sequence[LimitRequest] = limits
+        self.accepted_until: float = accepted_until
+        self.lease: KeyLease = lease
+        self.token_hash: str = token_hash
         self._key: str | bytes | None = None  # None: in no cache
         self._size = 0
         self._is_recent = False
@@ -116,9 +116,11 @@ class TokenCache:
 
     def add(self, token: str, entry: ProvenToken) -> None:
         """Keeps a token that was just proven; the least used ones make room for it."""
+        if not self._max_entries:
+            return
         # Measured on CPython 3.11: claims, principal and facts take up to three times the text.
         size = 1_600 + 4 * len(token)
-        if size > self._max_bytes or not self._max_entries:
+        if size > self._max_bytes:
             return
         key = _digest(token) if self._hashes_tokens else token
         known = self._entries.get(key)

@@ -29,7 +29,7 @@ class Feed:
 
     def __init__(self) -> None:
         self._subscriptions: WeakSet[Subscription] = WeakSet()
-        self.overflow_total = 0
+        self.overflow_total: int = 0
 
     def __len__(self) -> int:
         return len(self._subscriptions)

@@ -31,8 +31,8 @@ class ReportedState:
         self._interface = interface
         self._clock = clock
         self._listeners: list[Callable[[StateChange], None]] = []
-        self.is_full = False
-        self.listener_errors_total = 0
+        self.is_full: bool = False
+        self.listener_errors_total: int = 0
 
     def observe(self, listener: Callable[[StateChange], None]) -> None:
         """Calls `listener` on each change from now on; once, however often it was given."""

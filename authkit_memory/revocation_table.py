@@ -63,8 +63,8 @@ class RevocationTable:
         self._due: list[tuple[float, int, _Entry]] = []
         self._number = count()
         self.issuers: dict[str, dict[str, tuple[_Entry, ...]]] = {}
-        self.forgotten_total = 0
-        self.full_total = 0
+        self.forgotten_total: int = 0
+        self.full_total: int = 0
 
     def __len__(self) -> int:
         return self._size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jwt as pyjwt
@@ -17,7 +19,25 @@ from authkit.jose.encoding import decode_base64url
 from authkit.jose.signing import SigningKey
 from benchmarks.measure import Batch
 
-__all__ = ["dict_look_up", "joserfc_decode", "pyjwt_decode", "raw_verify"]
+__all__ = ["AUDIENCE", "ISSUER", "dict_look_up", "peers", "raw_verify", "token_of"]
+
+ISSUER, AUDIENCE = "https://login.example.com", "orders-api"
+
+
+def token_of(key: SigningKey) -> str:
+    """An access token of ordinary size."""
+    now = int(time.time())
+    claims = {
+        "iss": ISSUER,
+        "sub": "248289761001",
+        "aud": AUDIENCE,
+        "client_id": "s6BhdRkqt3",
+        "exp": now + 3600,
+        "iat": now,
+        "jti": "dbe39bf3a3ba4238a513f51d6e1691c4",
+        "scope": "openid profile orders:read orders:write",
+    }
+    return key.sign({"typ": "at+jwt"}, claims)
 
 
 def _batch(call: Callable[[str], object]) -> Batch:
@@ -55,28 +75,30 @@ def dict_look_up(token: str) -> Batch:
     return _batch(table.get)
 
 
-def pyjwt_decode(key: SigningKey, issuer: str, audience: str) -> Batch:
-    """PyJWT as its documentation uses it, the key loaded."""
+def peers(key: SigningKey) -> Iterator[tuple[str, Batch]]:
+    """Other libraries as their documentation uses them, the key loaded before, by name."""
     public = pyjwt.PyJWK(key.public_jwk()).key
-    return _batch(
-        lambda token: pyjwt.decode(
-            token, public, algorithms=[key.alg], audience=audience, issuer=issuer
-        )
-    )
+    options: Any = {"algorithms": [key.alg], "audience": AUDIENCE, "issuer": ISSUER}
+    yield "PyJWT", _batch(lambda token: pyjwt.decode(token, public, **options))
 
+    published: Any = {"keys": [key.public_jwk()]}
+    keys, algorithms = KeySet.import_key_set(published), [key.alg]
+    claims: Any = {
+        "iss": {"essential": True, "value": ISSUER},
+        "aud": {"essential": True, "value": AUDIENCE},
+        "exp": {"essential": True},
+    }
 
-def joserfc_decode(key: SigningKey, issuer: str, audience: str) -> Batch:
-    """joserfc as its documentation uses it: decode, then validate the claims."""
-    keys = KeySet.import_key_set({"keys": [key.public_jwk()]})
-    algorithms = [key.alg]
-
-    def call(token: str) -> None:
+    def decode(token: str) -> None:
         decoded = joserfc_jwt.decode(token, keys, algorithms=algorithms)
-        registry = joserfc_jwt.JWTClaimsRegistry(
-            iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": audience},
-            exp={"essential": True},
-        )
-        registry.validate(decoded.claims)
+        joserfc_jwt.JWTClaimsRegistry(**claims).validate(decoded.claims)
 
-    return _batch(call)
+    yield "joserfc", _batch(decode)
+    with contextlib.suppress(ImportError):
+        from authlib.jose import JsonWebKey, JsonWebToken  # where it is installed
+
+        imported, jwt = JsonWebKey.import_key(key.public_jwk()), JsonWebToken(algorithms)
+        yield (
+            "Authlib",
+            _batch(lambda token: jwt.decode(token, imported, claims_options=claims).validate()),
+        )

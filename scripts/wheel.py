@@ -80,12 +80,12 @@ def has_complete_types(environment: Environment, package: str, scratch: Path) ->
     found = json.loads(answer.stdout)
     report = found["typeCompleteness"]
     installed = Path(report["packageRootDirectory"]).is_relative_to(environment.path)
-    unknown = [symbol for symbol in report["symbols"] if not symbol["isTypeKnown"]]
-    for symbol in filter(lambda symbol: symbol["isExported"], unknown):
+    public = [symbol for symbol in report["symbols"] if symbol["isExported"]]
+    unknown = [symbol for symbol in public if not symbol["isTypeKnown"]]
+    for symbol in unknown:
         for diagnostic in symbol["diagnostics"]:
             print(f"{symbol['name']}: {diagnostic['message'].splitlines()[0]}")
-    known = report["exportedSymbolCounts"]["withKnownType"]
-    print(f"{package}: {known} public names have a known type, {len(unknown)} have not")
+    print(f"{package}: {len(unknown)} of {len(public)} public names have no known type")
     return installed and not unknown and not found["generalDiagnostics"]
 
 

@@ -43,7 +43,7 @@ def blocking_calls() -> Iterator[list[str]]:
 def _event_loop_never_blocked(blocking_calls: list[str]) -> Iterator[None]:
     blocking_calls.clear()
     yield
-    assert not blocking_calls, f"these were called in the event loop: {blocking_calls}"
+    assert not blocking_calls, "called in the event loop:\n" + "\n".join(blocking_calls)
 
 
 @pytest.hookimpl(wrapper=True)

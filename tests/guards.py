@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import extract_stack
 from typing import Any
 
 import blockbuster.blockbuster as detector
@@ -59,14 +60,28 @@ def loopback_only() -> Iterator[None]:
         yield
 
 
+# What may block all the same: the function, and the function of a file within which it may.
+HARMLESS = (
+    # Where log records go is an application's choice; pytest's is the null device.
+    ("io.TextIOWrapper.write", "logging/__init__.py", "emit"),
+    ("io.BufferedWriter.write", "logging/__init__.py", "emit"),
+    # Another thread imports the same module: httpcore tries for one that is not there at each use.
+    ("threading.Lock.acquire", "<frozen importlib._bootstrap>", "_find_and_load"),
+    # Hypothesis looks for the lines that made an example fail.
+    ("os.path.abspath", "hypothesis/internal/scrutineer.py", "trace"),
+)
+
+
 class BlockingCall(detector.BlockingError):
     """A call that would have stopped the event loop; remembered, since it may be swallowed."""
 
     seen: list[str] = []  # noqa: RUF012 # what one process saw: the guard empties it
 
     def __init__(self, function: str) -> None:
+        # The innermost two frames are this one and the detector's own.
+        callers = [f"{frame.filename}:{frame.lineno}" for frame in extract_stack()[-3::-1]]
         super().__init__(function)
-        self.seen.append(function)
+        self.seen.append(f"{function} <- " + " <- ".join(callers[:12]))
 
 
 @contextmanager
@@ -79,7 +94,6 @@ def blocking_calls_refused(*packages: str) -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(detector, "BlockingError", BlockingCall)
         with detector.blockbuster_ctx(packages) as detecting:
-            # Where log records go is an application's choice; pytest's is the null device.
-            for function in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
-                detecting.functions[function].can_block_in("logging/__init__.py", "emit")
+            for function, file, within in HARMLESS:
+                detecting.functions[function].can_block_in(file, within)
             yield BlockingCall.seen

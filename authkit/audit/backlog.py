@@ -26,7 +26,7 @@ class Backlog:
     __slots__ = ("_chain", "_chain_key", "_producer", "_sequence", "_waiting", "size")
 
     def __init__(self, producer: str | None, chain_key: bytes | None) -> None:
-        self.size = 0
+        self.size: int = 0
         self._waiting: deque[RequestRecord] = deque()
         self._producer = producer
         self._sequence = 0

@@ -9,7 +9,7 @@ from authkit.audit.records import ControlFields
 
 __all__ = ["Drops"]
 
-logger = logging.getLogger("authkit")
+_log = logging.getLogger("authkit")
 
 # A flood that never ends is reported once a second, not once a batch.
 _REPORT_SECONDS = 1.0
@@ -33,8 +33,8 @@ class Drops:
     )
 
     def __init__(self) -> None:
-        self.requests_total = 0
-        self.controls_total = 0
+        self.requests_total: int = 0
+        self.controls_total: int = 0
         self._told_requests = 0
         self._told_controls = 0
         self._since: float | None = None
@@ -66,5 +66,5 @@ class Drops:
         since, self._since = self._since, None
         self._told_at = monotonic
         self._told_requests, self._told_controls = self.requests_total, self.controls_total
-        logger.warning("audit: %d request and %d control events were dropped", requests, controls)
+        _log.warning("audit: %d request and %d control events were dropped", requests, controls)
         return {"data": {"count": requests, "control_count": controls, "since": since}}

@@ -12,7 +12,7 @@ from authkit.interfaces import StateChange
 
 __all__ = ["Health"]
 
-logger = logging.getLogger("authkit")
+_log = logging.getLogger("authkit")
 
 
 class Health:
@@ -28,8 +28,8 @@ class Health:
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.state: Literal["ok", "failing"] = "ok"
-        self.failures_total = 0
-        self.listener_errors_total = 0
+        self.failures_total: int = 0
+        self.listener_errors_total: int = 0
         self._clock = clock
         self._listeners: list[Callable[[StateChange], None]] = []
 
@@ -41,13 +41,13 @@ class Health:
         """Notes a failed write."""
         self.failures_total += 1
         if self.state == "ok":
-            logger.error("audit: %s fails: %s", self.name, _reason(error))
+            _log.error("audit: %s fails: %s", self.name, _reason(error))
             self._change("failing", _code(error))
 
     def succeeded(self) -> None:
         """Notes a write that succeeded."""
         if self.state == "failing":
-            logger.warning("audit: %s works again", self.name)
+            _log.warning("audit: %s works again", self.name)
             self._change("ok", None)
 
     def _change(self, new: Literal["ok", "failing"], code: str | None) -> None:

@@ -75,18 +75,18 @@ class RequestRecord:
         trace_id: str | None,
         data: Mapping[str, Value] | None,
     ) -> None:
-        self.time = time
+        self.time: float = time
         self.outcome = outcome
-        self.code = code
-        self.issuer = issuer
-        self.subject = subject
-        self.client_id = client_id
-        self.key_thumbprint = key_thumbprint
-        self.token_hash = token_hash
-        self.client_address = client_address
-        self.request_id = request_id
-        self.trace_id = trace_id
-        self.data = data
+        self.code: str | None = code
+        self.issuer: str | None = issuer
+        self.subject: str | None = subject
+        self.client_id: str | None = client_id
+        self.key_thumbprint: str | None = key_thumbprint
+        self.token_hash: str | None = token_hash
+        self.client_address: str | None = client_address
+        self.request_id: str | None = request_id
+        self.trace_id: str | None = trace_id
+        self.data: Mapping[str, Value] | None = data
 
     def __repr__(self) -> str:
         name, outcome, code = type(self).__name__, self.outcome, self.code
@@ -156,7 +156,7 @@ class ControlRecord(RequestRecord):
             fields.get("trace_id"),
             fields.get("data"),
         )
-        self.type = kind
+        self.type: str = kind
 
     def event(self, producer: str, sequence: int) -> AuditEvent:
         """The event, every field of it fit for strict JSON."""

@@ -21,7 +21,7 @@ from authkit.interfaces import AuditSink, Observable, Outcome, StateChange
 
 __all__ = ["AuditTrail"]
 
-logger = logging.getLogger("authkit")
+_log = logging.getLogger("authkit")
 
 
 class AuditTrail(Reentrant):
@@ -239,7 +239,7 @@ class AuditTrail(Reentrant):
         except Exception as error:
             # Shutting down goes on: everything that could be written is written.
             name = type(error).__name__
-            logger.error("audit: %s could not be closed: %s", self._health.name, name)
+            _log.error("audit: %s could not be closed: %s", self._health.name, name)
 
     def _admit_control(self, record: ControlRecord) -> bool:
         if self._backlog.size >= self._capacity:
@@ -272,7 +272,7 @@ class AuditTrail(Reentrant):
         lost = self._backlog.clear()
         if lost:
             self._lost_total += lost
-            logger.error(
+            _log.error(
                 "audit: %d events are lost: %s did not take them within %g s",
                 lost,
                 self._health.name,

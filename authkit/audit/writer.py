@@ -13,7 +13,7 @@ from authkit.interfaces import AuditEvent, AuditSink
 
 __all__ = ["Writer"]
 
-logger = logging.getLogger("authkit")
+_log = logging.getLogger("authkit")
 
 # How long a cancelled write may take to end before the writer stops waiting for it.
 _CANCEL_SECONDS = 1.0
@@ -52,9 +52,9 @@ class Writer:
         retry_max_seconds: float,
         on_written: Callable[[int], None],
     ) -> None:
-        self.is_idle = False
+        self.is_idle: bool = False
         self.is_closing = False
-        self.errors_total = 0
+        self.errors_total: int = 0
         self._sink = sink
         self._backlog = backlog
         self._health = health
@@ -87,7 +87,7 @@ class Writer:
                 self.errors_total += 1
                 if self.errors_total == 1:
                     name = type(error).__name__
-                    logger.error("audit: the writer goes on after %s; please report it", name)
+                    _log.error("audit: the writer goes on after %s; please report it", name)
                 await self._pause(self._retry_seconds)
 
     async def give_up(self) -> None:

@@ -32,7 +32,7 @@ BURST = 20
 # Short, so that the demo need not wait half a minute to show a rotation.
 COOLDOWN_SECONDS = 0.2
 
-auth = Auth(trusted_proxies=())
+auth: Auth = Auth(trusted_proxies=())
 
 
 def demo_app(issuer: LocalIssuer, unreachable: LocalIssuer, audit: AuditSink) -> FastAPI:

@@ -24,7 +24,7 @@ from authkit.verifier import Verifier
 
 __all__ = ["Auth"]
 
-logger = logging.getLogger("authkit")
+_log = logging.getLogger("authkit")
 
 
 class Auth(Guard[Principal]):
@@ -50,7 +50,7 @@ class Auth(Guard[Principal]):
     """
 
     optional: Guard[Principal | None]
-    __signature__ = InstanceOnly()
+    __signature__: InstanceOnly = InstanceOnly()
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Auth(Guard[Principal]):
                     "a RateLimit by address needs to know the addresses: give "
                     "Auth(trusted_proxies=[...]), or () where there is no proxy"
                 )
-            logger.warning(
+            _log.warning(
                 "the callers' addresses are not known, so failed attempts are not throttled: "
                 "give Auth(trusted_proxies=[...]), or () where there is no proxy"
             )

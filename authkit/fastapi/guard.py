@@ -55,10 +55,10 @@ class GuardSettings:
         scheme_name: str,
     ) -> None:
         self.verifier: Verifier | None = None
-        self.addresses = addresses
-        self.realm = realm
-        self.model = model
-        self.scheme_name = scheme_name
+        self.addresses: AddressResolver | None = addresses
+        self.realm: str | None = realm
+        self.model: HTTPBearer = model
+        self.scheme_name: str = scheme_name
 
     def current_verifier(self) -> Verifier:
         """The verifier in use.
@@ -95,8 +95,8 @@ class Guard(SecurityBase, Generic[CallerT]):
         is_optional: bool = False,
         origin: Guard[Principal] | None = None,
     ) -> None:
-        self.model = settings.model
-        self.scheme_name = settings.scheme_name
+        self.model: HTTPBearer = settings.model
+        self.scheme_name: str = settings.scheme_name
         self.requirement = requirement
         self.is_optional = is_optional
         self._settings = settings

@@ -41,8 +41,8 @@ class SignedIn:
     __slots__ = ("clock", "principal")
 
     def __init__(self, principal: Principal | None, *, clock: Clock | None = None) -> None:
-        self.principal = principal
-        self.clock = SystemClock() if clock is None else clock
+        self.principal: Principal | None = principal
+        self.clock: Clock = SystemClock() if clock is None else clock
 
     async def __call__(
         self, connection: HTTPConnection, security_scopes: SecurityScopes

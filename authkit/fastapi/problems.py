@@ -66,7 +66,7 @@ class AuthProblem(HTTPException):
 
     def __init__(self, error: AuthkitError, *, realm: str | None = None) -> None:
         self.error = error
-        self.problem = _document(error)
+        self.problem: dict[str, Any] = _document(error)
         super().__init__(
             status_code(error), detail=self.problem["detail"], headers=_headers(error, realm)
         )

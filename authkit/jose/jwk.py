@@ -23,8 +23,8 @@ class KeyLease:
     __slots__ = ("trusted_until", "withdrawn")
 
     def __init__(self, trusted_until: float, withdrawn: bool = False) -> None:
-        self.trusted_until = trusted_until
-        self.withdrawn = withdrawn
+        self.trusted_until: float = trusted_until
+        self.withdrawn: bool = withdrawn
 
     def __repr__(self) -> str:
         return f"KeyLease(trusted_until={self.trusted_until!r}, withdrawn={self.withdrawn!r})"
@@ -52,10 +52,10 @@ class VerificationKey:
         lease: KeyLease,
         key: Any,
     ) -> None:
-        self.kid = kid
-        self.algorithms = algorithms
-        self.thumbprint = thumbprint
-        self.lease = lease
+        self.kid: str | None = kid
+        self.algorithms: frozenset[str] = algorithms
+        self.thumbprint: str = thumbprint
+        self.lease: KeyLease = lease
         self._key = key
 
     def __repr__(self) -> str:
@@ -88,11 +88,11 @@ class JWK:
         if not isinstance(kid, str) and "kid" in members:
             raise UnusableKey("its kid is not a string")
         self._material = key_material(members)
-        self.algorithms = _usable_algorithms(members, self._material)
+        self.algorithms: frozenset[str] = _usable_algorithms(members, self._material)
         if not self.algorithms:
             raise UnusableKey("it is not for verifying signatures with a known algorithm")
-        self.kid = kid
-        self.is_symmetric = self._material["kty"] == "oct"
+        self.kid: str | None = kid
+        self.is_symmetric: bool = self._material["kty"] == "oct"
 
     def fits(self, kid: str | None, alg: str) -> bool:
         """Whether the key may have made a signature with this algorithm, and this key id if given.
@@ -132,6 +132,10 @@ class JWK:
         return (self.kid, self.algorithms, *self._material.values())
 
 
+# Room for key_ops, certificates and members that are not known.
+_CONTAINERS_PER_KEY: Final = 16
+
+
 def parse_jwk_set(data: bytes, *, max_keys: int = 1000) -> tuple[JWK, ...]:
     """The keys of a JWK Set that may verify signatures, in its order (RFC 7517 section 5).
 
@@ -141,14 +145,15 @@ def parse_jwk_set(data: bytes, *, max_keys: int = 1000) -> tuple[JWK, ...]:
     Raises:
         NotStrict: not a JWK Set in strict JSON, or one of more than `max_keys` entries.
     """
-    entries = parse_json_object(data).get("keys")
+    entries = parse_json_object(data, max_containers=_CONTAINERS_PER_KEY * max_keys).get("keys")
     if type(entries) is not list:
         raise NotStrict("not a JWK Set: it has no array of keys")
     if len(entries) > max_keys:
         raise NotStrict(f"a JWK Set of more than {max_keys} keys")
     keys: list[JWK] = []
     for entry in entries:
-        if type(entry) is not dict:
+        # Of a key whose private part is published, anybody may have made the signature.
+        if type(entry) is not dict or "d" in entry:
             continue
         try:
             keys.append(JWK(entry))

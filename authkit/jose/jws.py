@@ -157,9 +157,9 @@ class SignedPayload:
         key: VerificationKey,
         signing_input: bytes,
     ) -> None:
-        self.claims = claims
-        self.header = header
-        self.key = key
+        self.claims: dict[str, Any] = claims
+        self.header: JoseHeader = header
+        self.key: VerificationKey = key
         self._signing_input = signing_input
 
     def signing_input_sha256(self) -> str:

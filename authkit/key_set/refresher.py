@@ -51,11 +51,12 @@ class Refresher:
         max_keys: int,
     ) -> None:
         """A fetch that takes longer than `limit_seconds` is given up."""
-        self.keys = KeySet(trusted_until=-math.inf)
+        self.keys: KeySet = KeySet(trusted_until=-math.inf)
         self.schedule = schedule
         self.reporter = reporter
         self.last_error: BackendUnavailable | None = None
-        self.fetches = self.failures = 0
+        self.fetches: int = 0
+        self.failures: int = 0
         self._source = source
         self._clock = clock
         self._limit_seconds = limit_seconds

@@ -45,9 +45,10 @@ class Reporter:
     __slots__ = ("_clock", "_listeners", "listener_errors", "name", "rotations", "state")
 
     def __init__(self, name: str, clock: Clock, state: KeySetState = "unknown") -> None:
-        self.name = name
+        self.name: str = name
         self.state: KeySetState = state
-        self.rotations = self.listener_errors = 0
+        self.rotations: int = 0
+        self.listener_errors: int = 0
         self._clock = clock
         self._listeners: list[Callable[[StateChange], None]] = []
 

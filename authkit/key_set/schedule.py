@@ -65,8 +65,11 @@ class Schedule:
         self._jitter = jitter
         self._attempted_at = self._failed_at = self._retry_at = -inf
         self._overdue_at = inf
-        self.fetched_at = self.due_at = self.fresh_until = self.trusted_until = -inf
-        self.is_confirmed = False
+        self.fetched_at: float = -inf
+        self.due_at: float = -inf
+        self.fresh_until: float = -inf
+        self.trusted_until: float = -inf
+        self.is_confirmed: bool = False
 
     def state(self, now: float) -> KeySetState:
         """What the set is good for."""

@@ -20,6 +20,8 @@ ClaimValue = str | int | float | bool
 
 _set = object.__setattr__
 
+_MAX_SKEW_SECONDS = 60.0
+
 
 class Requirement:
     """What a caller must have; equal and hashable by value.
@@ -88,11 +90,11 @@ class Requirement:
         for name, wanted in self.claims:
             if not _holds(principal.claims.get(name), wanted):
                 raise RequirementNotMet("claims", (name for name, _ in self.claims))
-        if self.max_age_seconds is not None and (
-            principal.authenticated_at is None
-            or now - principal.authenticated_at > self.max_age_seconds
-        ):
-            raise self._step_up()
+        if self.max_age_seconds is not None:
+            age = now - (principal.authenticated_at or -math.inf)
+            # In the future lies what was counted in milliseconds: it says nothing of an age.
+            if not -_MAX_SKEW_SECONDS <= age <= self.max_age_seconds:
+                raise self._step_up()
         if self.acr_values and not any(
             _same(principal.claims.get("acr"), value) for value in self.acr_values
         ):

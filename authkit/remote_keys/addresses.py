@@ -82,7 +82,8 @@ def _split(address: str) -> SplitResult:
         port, host = parts.port, parts.hostname or ""
     except ValueError:
         raise AddressRefused("must have a valid host and port") from None
-    is_host = _NAME.fullmatch(host) if "[" not in parts.netloc else _ip(host) is not None
+    bare = parts.netloc.rpartition("@")[2].removesuffix(f":{port}").lower()
+    is_host = _NAME.fullmatch(host) if bare == host else _ip(host) and bare == f"[{host}]"
     if parts.scheme and parts.netloc and (not is_host or port == 0):
         raise AddressRefused("must have a valid host and port")
     if not parts.netloc:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError, current_task
 from collections import Counter
 from typing import NoReturn
 
@@ -22,7 +23,7 @@ class BackendErrors:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    def outage(self, interface: str, error: Exception) -> BackendUnavailable:
+    def outage(self, interface: str, error: BaseException) -> BackendUnavailable:
         """The outage that `error` amounts to: itself, if it is one."""
         self.counts[interface] += 1
         if isinstance(error, BackendUnavailable):
@@ -30,12 +31,20 @@ class BackendErrors:
         # The name of its type alone: a foreign message may quote what it was given.
         return BackendUnavailable(interface, f"failed with {type(error).__name__}")
 
-    def raise_outage(self, interface: str, error: Exception) -> NoReturn:
+    def raise_outage(self, interface: str, error: Exception | CancelledError) -> NoReturn:
         """Raises the outage, caused by `error` unless it is the outage itself.
 
+        A CancelledError is an outage where nobody has cancelled the request: something inside
+        the backend was cancelled, and let it out.
+
         Raises:
-            BackendUnavailable: always.
+            BackendUnavailable: it is an outage.
+            CancelledError: the request was cancelled.
         """
+        if isinstance(error, CancelledError):
+            task = current_task()
+            if task is None or task.cancelling():
+                raise error
         outage = self.outage(interface, error)
         if outage is error:
             raise outage

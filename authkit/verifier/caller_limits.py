@@ -34,7 +34,9 @@ class CallerLimits:
         if len(set(names)) != len(names):
             raise ConfigurationError("every RateLimit needs a name of its own")
         self._by_caller = tuple(limit for limit in limits if limit.by != "address")
-        self.by_address = tuple(limit for limit in limits if limit.by == "address")
+        self.by_address: tuple[RateLimit, ...] = tuple(
+            limit for limit in limits if limit.by == "address"
+        )
 
     def of_principal(self, principal: Principal) -> tuple[LimitRequest, ...]:
         """What every request of this caller costs, its address aside."""
@@ -64,10 +66,10 @@ def _key(limit: RateLimit, principal: Principal) -> str:
     # An issuer holds no space, so no two callers share a key.
     if limit.by == "issuer":
         return f"{principal.issuer} issuer"
-    if limit.by == "subject" and principal.subject is not None:
-        return f"{principal.issuer} subject {principal.subject}"
-    if principal.client_id is not None:
-        return f"{principal.issuer} client {principal.client_id}"
+    subject, client = ("subject", principal.subject), ("client", principal.client_id)
+    for kind, id in (subject, client) if limit.by == "subject" else (client, subject):
+        if id is not None:
+            return f"{principal.issuer} {kind} {id}"
     return f"{principal.issuer} token {principal.token_id}"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+from asyncio import CancelledError
 from collections.abc import Callable
+from hashlib import sha256
 
 from authkit.errors import KeyNotFound, SignatureInvalid
 from authkit.interfaces import KeyProvider
@@ -36,33 +37,38 @@ class IssuerVerification:
         time: Callable[[], float],
         errors: BackendErrors,
     ) -> None:
-        self.trusted = trusted
-        self.keys = keys
-        self.cache = cache
+        self.trusted: TrustedIssuer = trusted
+        self.keys: KeyProvider = keys
+        self.cache: TokenCache = cache
         self._headers = HeaderMemo()
         self._limits = limits
         self._time = time
         self._errors = errors
 
-    def known_payload(self, token: UnverifiedToken, now: float) -> SignedPayload | None:
-        """Step 4 for a header that was seen before: what its keys signed, or None.
+    def proven_at_once(self, token: UnverifiedToken, now: float) -> ProvenToken | None:
+        """The token, if a header and a key that were seen before prove it; else None.
 
         Nothing is awaited here, which most new tokens get by with.
+
+        Raises:
+            ClaimRejected: a claim is not acceptable.
         """
         known = self._headers.find(token.header_segment, now)
         if known is None:
             return None
         try:
-            return verify_signature(token, known[0], known[1])
+            payload = verify_signature(token, known[0], known[1])
         except SignatureInvalid:
             # A key with the same id may have been published since.
             return None
+        return self._accepted(token, payload, now)
 
-    async def found_payload(self, token: UnverifiedToken, now: float) -> SignedPayload:
-        """Step 4 for any other: what a key of this issuer signed.
+    async def proven_by_search(self, token: UnverifiedToken, now: float) -> ProvenToken:
+        """The token, proven by a key that is asked for.
 
         Raises:
-            TokenMalformed, AlgorithmNotAllowed, KeyNotFound, SignatureInvalid: none did.
+            TokenMalformed, AlgorithmNotAllowed, KeyNotFound, SignatureInvalid: no key proves it.
+            ClaimRejected: a claim is not acceptable.
             BackendUnavailable: the keys are not known.
         """
         known = self._headers.find(token.header_segment, now)
@@ -70,7 +76,9 @@ class IssuerVerification:
         self.trusted.check_algorithm(header)
         try:
             keys = await self.keys.find(header.kid, header.alg)
-        except Exception as error:
+            if type(keys) is not tuple:
+                raise TypeError("a KeyProvider gives a tuple")
+        except (Exception, CancelledError) as error:
             self._errors.raise_outage("keys", error)
         if not keys:
             raise KeyNotFound(_short_hash(header.kid))
@@ -80,27 +88,23 @@ class IssuerVerification:
         # The key that fits goes first, so that the next token of its kind needs one attempt.
         others = tuple(key for key in keys if key is not payload.key)
         self._headers.add(token.header_segment, header, (payload.key, *others))
-        return payload
-
-    def proven(self, token: str, payload: SignedPayload) -> ProvenToken:
-        """Step 5: the token with its claims accepted, and kept for the next time.
-
-        Raises:
-            ClaimRejected: a claim is not acceptable.
-        """
         # The time is asked for again: fetching keys may have taken a while.
-        principal, facts = self.trusted.accept(payload, self._time())
+        return self._accepted(token, payload, self._time())
+
+    def _accepted(self, token: UnverifiedToken, payload: SignedPayload, now: float) -> ProvenToken:
+        """Step 5: the token with its claims accepted, and kept for the next time."""
+        principal, facts = self.trusted.accept(payload, now)
         proven = ProvenToken(
             principal,
             facts,
             self._limits.of_principal(principal),
             facts.expires_at + self.trusted.leeway_seconds,
             payload.key.lease,
-            hashlib.sha256(token.encode()).hexdigest(),
+            sha256(token.text.encode()).hexdigest(),
         )
-        self.cache.add(token, proven)
+        self.cache.add(token.text, proven)
         return proven
 
 
 def _short_hash(kid: str | None) -> str | None:
-    return None if kid is None else hashlib.sha256(kid.encode()).hexdigest()[:16]
+    return None if kid is None else sha256(kid.encode()).hexdigest()[:16]

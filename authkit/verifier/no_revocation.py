@@ -17,7 +17,7 @@ class NoRevocation:
     It is given in place of a store, so that the choice can be seen; the log names it at start.
     """
 
-    max_token_lifetime_seconds = math.inf
+    max_token_lifetime_seconds: float = math.inf
 
     async def revoke(self, revocation: Revocation) -> RevocationReceipt:
         """Always refuses, because the revocation would have no effect.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import get_args
 
@@ -24,8 +25,11 @@ from authkit.errors import (
 from authkit.interfaces import Outcome, RequestContext
 from authkit.jose.jws import MAX_TOKEN_BYTES
 from authkit.token_cache import ProvenToken
+from authkit.verifier.backend_errors import BackendErrors
 
 __all__ = ["Records"]
+
+_log = logging.getLogger("authkit")
 
 _NO_CONTEXT = RequestContext()
 
@@ -33,15 +37,20 @@ _NO_CONTEXT = RequestContext()
 class Records:
     """The single exit: each verification is counted and put on record once, both from one place.
 
+    Args:
+        trail: where they are put on record.
+        errors: where faults of our own are counted.
+
     Attributes:
         outcomes: how many verifications ended in each.
     """
 
-    __slots__ = ("_append", "outcomes")
+    __slots__ = ("_append", "_errors", "outcomes")
 
-    def __init__(self, trail: AuditTrail) -> None:
+    def __init__(self, trail: AuditTrail, errors: BackendErrors) -> None:
         self.outcomes: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         self._append = trail.append_request
+        self._errors = errors
 
     def add_accepted(self, now: float, proven: ProvenToken, context: RequestContext | None) -> None:
         """Counts and records a verification that gave a Principal.
@@ -89,7 +98,14 @@ class Records:
             proven: what was proven of it, or None.
             context: what is known of the request.
             error: what it ended in.
+
+        Raises:
+            BackendUnavailable: `error` is none that may leave a Verifier, but a fault of ours.
         """
+        if not isinstance(error, AuthkitError) and isinstance(error, Exception):
+            outage = self._fault(error)
+            self.add_failed(now, credential, issuer, proven, context, outage)
+            raise outage from error
         outcome = _outcome(error)
         self.outcomes[outcome] += 1
         context = context or _NO_CONTEXT
@@ -116,6 +132,11 @@ class Records:
                 _data(error),
             )
         )
+
+    def _fault(self, error: Exception) -> BackendUnavailable:
+        if not self._errors.counts["verifier"]:
+            _log.error("verifying failed with %s; please report it", type(error).__name__)
+        return self._errors.outage("verifier", error)
 
 
 def _outcome(error: BaseException) -> Outcome:

@@ -74,6 +74,7 @@ class RevocationChanges:
     ) -> RevocationReceipt:
         try:
             receipt = await change(revocation)
+            fields = _fields(receipt.revocation, context)
         except ConfigurationError:
             raise
         except Exception as error:
@@ -83,7 +84,7 @@ class RevocationChanges:
             if outage is error:
                 raise
             raise outage from error
-        await self._trail.append_control(kind, "accepted", **_fields(receipt.revocation, context))
+        await self._trail.append_control(kind, "accepted", **fields)
         return receipt
 
 

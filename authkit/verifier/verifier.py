@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
+from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -12,7 +15,6 @@ from typing import Self
 from authkit.audit import AuditTrail, LoggingAuditSink
 from authkit.clock import Clock, SystemClock
 from authkit.errors import (
-    AuthkitError,
     BackendUnavailable,
     ConfigurationError,
     CredentialMalformed,
@@ -50,7 +52,7 @@ from authkit.verifier.revocation_changes import RevocationChanges
 
 __all__ = ["Verifier"]
 
-logger = logging.getLogger("authkit")
+_log = logging.getLogger("authkit")
 
 _NOT_ENTERED = "enter the Verifier before using it: async with verifier: ..."
 
@@ -101,7 +103,7 @@ class Verifier:
         self._errors = BackendErrors()
         check_parts(issuers, revocations, limiter, limits)
         self._limits = CallerLimits(limits)
-        self.limits_addresses = bool(self._limits.by_address)
+        self.limits_addresses: bool = bool(self._limits.by_address)
         self._revocations = revocations
         self._limiter = limiter
         self._attempts = FailedAttempts(failed_attempts, limiter, self.clock, self._errors)
@@ -117,11 +119,13 @@ class Verifier:
         )
         self._issuers = issuers_at_work(issuers, make_cache, self._limits, self.clock, self._errors)
         names = [issuer.issuer for issuer in issuers]
-        self._caches = tuple(one.cache for one in self._issuers.values())
+        # Where nothing is kept nothing is looked up, which would hash each token.
+        caches = [one.cache for one in self._issuers.values()]
+        self._caches = tuple(caches if token_cache_entries else ())
         keys = [one.keys for one in self._issuers.values()]
         self._parts = unique([self._trail, *keys, revocations, limiter])
         observe(self._parts, self._trail)
-        self._records = Records(self._trail)
+        self._records = Records(self._trail, self._errors)
         self._changes = RevocationChanges(revocations, names, self._trail, self._errors)
         # Where the stack is used up there is no room left to make an error in.
         self._exhausted = BackendUnavailable("verifier", "the stack is used up")
@@ -132,8 +136,10 @@ class Verifier:
         if self._entered == 0:
             self._stack = await enter_all(self._parts)
             if isinstance(self._revocations, NoRevocation):
-                logger.warning("tokens cannot be revoked: the Verifier was given NoRevocation()")
-            self._trail.append_control_nowait("verifier.started", "accepted")
+                _log.warning("tokens cannot be revoked: the Verifier was given NoRevocation()")
+            # Ties the trail's producer, a random name, to the process that it is in.
+            whereabouts: dict[str, str | int] = {"host": socket.gethostname(), "pid": os.getpid()}
+            self._trail.append_control_nowait("verifier.started", "accepted", data=whereabouts)
         self._entered += 1
         return self
 
@@ -188,18 +194,15 @@ class Verifier:
                 if proven is None:
                     self._attempts.check(context)
                     unverified = UnverifiedToken.parse(token)
-                    issuer = self._issuers.get(unverified.issuer)
-                    if issuer is None:
-                        raise IssuerNotTrusted()
-                    payload = issuer.known_payload(unverified, now)
-                    if payload is None:
-                        payload = await issuer.found_payload(unverified, now)
-                    proven = issuer.proven(token, payload)
+                    issuer = self._trusted(unverified)
+                    proven = issuer.proven_at_once(unverified, now)
+                    if proven is None:
+                        proven = await issuer.proven_by_search(unverified, now)
                 # Both of these stand here and not in coroutines of their own, which would cost
                 # a cached token a tenth of its time.
                 try:
                     revocation = await self._revocations.find(proven.facts)
-                except Exception as error:
+                except (Exception, CancelledError) as error:
                     self._errors.raise_outage("revocations", error)
                 if revocation is not None:
                     raise TokenRevoked(revocation.scope.value)
@@ -207,14 +210,15 @@ class Verifier:
                 if requests and self._limiter is not None:
                     try:
                         decision = await self._limiter.acquire(requests)
-                    except Exception as error:
+                    except (Exception, CancelledError) as error:
                         self._errors.raise_outage("limiter", error)
-                    if not decision.allowed:
+                    if decision.allowed is not True:
                         raise refusal(decision)
                 if require is not None:
                     require.check(proven.principal, now)
             except BaseException as error:
-                self._record_failure(now, credential, issuer, proven, context, error)
+                named = None if issuer is None else issuer.trusted.issuer
+                self._records.add_failed(now, credential, named, proven, context, error)
                 if context is not None:
                     await self._attempts.charge(context, error)
                 raise
@@ -274,25 +278,11 @@ class Verifier:
                 return proven
         return None
 
-    def _record_failure(
-        self,
-        now: float,
-        credential: str | CredentialMalformed | None,
-        issuer: IssuerVerification | None,
-        proven: ProvenToken | None,
-        context: RequestContext | None,
-        error: BaseException,
-    ) -> None:
-        """Puts a failure on record; raises the outage that a fault of ours amounts to."""
-        named = None if issuer is None else issuer.trusted.issuer
-        if isinstance(error, AuthkitError) or not isinstance(error, Exception):
-            self._records.add_failed(now, credential, named, proven, context, error)
-            return
-        if not self._errors.counts["verifier"]:
-            logger.error("verifying failed with %s; please report it", type(error).__name__)
-        outage = self._errors.outage("verifier", error)
-        self._records.add_failed(now, credential, named, proven, context, outage)
-        raise outage from error
+    def _trusted(self, token: UnverifiedToken) -> IssuerVerification:
+        issuer = self._issuers.get(token.issuer)
+        if issuer is None:
+            raise IssuerNotTrusted()
+        return issuer
 
 
 def _presented(credential: str | CredentialMalformed | None) -> str:

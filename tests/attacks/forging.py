@@ -47,7 +47,8 @@ def verify(text: str, *published: Mapping[str, Any]) -> SignedPayload:
     token = UnverifiedToken.parse(text)
     header = token.header()
     keys = []
-    for jwk in parse_jwk_set(json.dumps({"keys": published}).encode()):
+    public = [{name: value for name, value in jwk.items() if name != "d"} for jwk in published]
+    for jwk in parse_jwk_set(json.dumps({"keys": public}).encode()):
         if jwk.fits(header.kid, header.alg):
             try:
                 keys.append(jwk.verification_key(KeyLease(0.0)))

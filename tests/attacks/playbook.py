@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import cache
+from hashlib import sha256
 from types import TracebackType
 from typing import Annotated, Any, Self
 
@@ -25,6 +26,7 @@ from fastapi import Depends, FastAPI, Security
 from authkit.errors import AuthkitError, BackendUnavailable, CredentialMissing
 from authkit.fastapi import Auth
 from authkit.interfaces import RequestContext
+from authkit.jose.jws import MAX_TOKEN_BYTES
 from authkit.jose.signing import SigningKey
 from authkit.policy import Requirement, TrustedIssuer
 from authkit.principal import Principal
@@ -203,7 +205,7 @@ class Service:
         assert isinstance(caller, Principal), caller
         answer = await self.request(f"Bearer {token}")
         self._expect(None)
-        assert answer.json() == [caller.issuer, caller.subject, caller.token_id]
+        assert answer.json() == [caller.issuer, caller.subject, caller.token_id], answer.text
         return caller
 
     async def refused(self, token: str) -> AuthkitError:
@@ -212,11 +214,12 @@ class Service:
         assert isinstance(error, AuthkitError), f"accepted: {token}"
         assert not isinstance(error, BackendUnavailable), error
         answer = await self.request(f"Bearer {token}")
-        code = error.code if _is_b64token(token) else "credential_malformed"
+        is_token = _is_b64token(token) is not None
+        code = error.code if is_token else "credential_malformed"
         self._expect(code)
-        assert answer.json()["code"] == code
-        assert answer.status_code in (400, 401)
-        assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert (answer.status_code, answer.json()["code"]) == (401 if is_token else 400, code), code
+        assert answer.headers["www-authenticate"].startswith("Bearer "), answer.headers
+        assert answer.headers["cache-control"] == "no-store", answer.headers
         return error
 
     def expect_request(self, code: str | None, outcome: str = "refused") -> None:
@@ -234,18 +237,25 @@ class Service:
     # Promises -------------------------------------------------------------------------------------
 
     def _check_records(self) -> None:
-        records = self.sink.matching(type="token.verified")
-        assert [(event.outcome, event.code) for event in records] == self._expected
+        events = self.sink.matching(type="token.verified")
+        found = [(event.outcome, event.code) for event in events]
+        assert found == self._expected, f"on record: {found}, expected: {self._expected}"
+        hashes = {event.token_hash for event in events}
+        for token in self._sent:
+            is_too_long = len(token) > MAX_TOKEN_BYTES
+            assert is_too_long or sha256(_octets(token)).hexdigest() in hashes, "not on record"
         stats = self.verifier.stats()
-        for outcome, count in Counter(outcome for outcome, _ in self._expected).items():
-            assert stats[f"verifications_{outcome}_total"] == count
+        for outcome, count in Counter(outcome for outcome, _ in found).items():
+            assert stats[f"verifications_{outcome}_total"] == count, f"{outcome}: {stats}"
 
     def _check_silence(self) -> None:
         events = [json.dumps(asdict(event), ensure_ascii=False) for event in self.sink.events]
         secret = {piece for token in self._sent for part in token.split(".") for piece in cut(part)}
         for text in {*self.said, *events}:
-            assert not [piece for piece in cut(text) if piece in secret and piece.strip()], text
-            assert not [hostile for hostile in self.hostile if hostile in text], text
+            found = [piece for piece in cut(text) if piece in secret and piece.strip()]
+            assert not found, f"a piece of a token in: {text}"
+            found = [hostile for hostile in self.hostile if hostile in text]
+            assert not found, f"a hostile text in: {text}"
 
 
 def cut(text: str) -> Iterator[str]:

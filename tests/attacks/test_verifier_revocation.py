@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 
-from authkit.errors import ClaimRejected, TokenExpired, TokenNotYetValid, TokenRevoked
+from authkit.errors import (
+    ClaimRejected,
+    KeyNotFound,
+    SignatureInvalid,
+    TokenExpired,
+    TokenNotYetValid,
+    TokenRevoked,
+)
 from authkit.interfaces import Revocation, RevocationScope, VerificationKey
+from authkit.jose.signing import SigningKey
 from authkit.policy import ClaimMapping
 from authkit.principal import Principal
 from authkit_memory import MemoryKeyProvider
@@ -226,3 +234,23 @@ async def test_a_revocation_overtakes_a_request_on_its_way() -> None:
         slow.go_on.set()
         assert isinstance(await request, TokenRevoked)
         assert await revoked(service, token) == "subject"
+
+
+@pytest.mark.parametrize("is_renamed", [False, True], ids=["same key id", "new key id"])
+async def test_a_key_that_was_taken_back_is_worth_nothing(is_renamed: bool) -> None:
+    """A leaked key, replaced: neither cached nor new tokens of it pass, and never again."""
+    keys = MemoryKeyProvider.from_jwks(jwks())
+    async with Service(login(keys=keys)) as service:
+        known = service.token()
+        await service.accepted(known)
+        fresh = SigningKey.generate("ES256", kid="fresh" if is_renamed else "ES256-1")
+        keys.replace({"keys": [key("ES256").public_jwk(), fresh.public_jwk()]})
+        overlapping = fresh.sign({"typ": "at+jwt"}, service.claims(jti="t-2"))
+        for token in (known, service.token(jti="t-3"), overlapping):
+            await service.accepted(token)
+        for _ in range(2):
+            keys.replace({"keys": [fresh.public_jwk()]})
+            for token in (known, service.token(jti="t-3"), service.token(jti="t-4", sub="root")):
+                error = await service.refused(token)
+                assert isinstance(error, KeyNotFound if is_renamed else SignatureInvalid)
+            await service.accepted(overlapping)

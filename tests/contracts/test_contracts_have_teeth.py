@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from authkit.testing.contracts.backend import BackendContract
+from authkit.clock import Clock, SystemClock
+from authkit.testing.contracts.backend import Advance, BackendContract
 from tests.contracts.bad_backends import (
     audit_sinks,
     keys_found,
@@ -168,6 +169,29 @@ def test_what_a_backend_does_not_declare_is_not_collected() -> None:
     with_a_test_of_its_own = type("WithATestOfItsOwn", (NotLifting,), {name: lambda self: None})
     suites = (Lifting, NotLifting, LiftingAgain, with_a_test_of_its_own)
     assert [name in dict(_tests(suite)) for suite in suites] == [True, False, True, True]
+
+
+class WaitsInEarnest(Limiters):
+    """Has the machine's clock, and says nothing of it."""
+
+    def clock(self) -> Clock:
+        return SystemClock()
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [({}, "can_skip_time = False"), ({"can_skip_time": False}, "a wait of 3600 s")],
+    ids=["undeclared", "declared"],
+)
+def test_nobody_waits_for_hours(declared: Mapping[str, object], message: str) -> None:
+    """On a clock that cannot be moved, a wait that no suite can mean fails at once."""
+    suite = type("Suite", (WaitsInEarnest,), dict(declared))
+
+    async def wait(self: BackendContract, advance: Advance) -> None:
+        await advance(3600)
+
+    with pytest.raises(pytest.fail.Exception, match=message):
+        asyncio.run(_run(suite(), wait, {}))
 
 
 def test_a_failure_shows_what_was_compared(tmp_path: Path) -> None:

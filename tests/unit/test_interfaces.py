@@ -53,6 +53,10 @@ class TestRevocation:
             ({"scope": RevocationScope.TOKEN, "issued_until": 1.0}, "issued_until"),
             ({"scope": RevocationScope.VERSION}, "minimum_version"),
             ({"minimum_version": 2}, "minimum_version"),
+            *(
+                ({"scope": RevocationScope.VERSION, "minimum_version": wrong}, "minimum_version")
+                for wrong in ("3", 3.0, True, float("nan"), 2**63)
+            ),
             ({"issued_until": float("nan")}, "issued_until"),
             ({"issued_until": float("inf")}, "issued_until"),
             ({"expires_at": float("inf")}, "expires_at"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from authkit.principal import Principal
+from authkit.principal import Principal, assemble_principal
 
 
 def principal(**fields: Any) -> Principal:
@@ -58,6 +58,34 @@ def test_it_keeps_no_reference_to_what_it_was_made_of() -> None:
     claims["w"] = []
     assert caller.scopes == {"a"}
     assert caller.claims == {"x": ("y",)}
+
+
+def test_one_of_a_token_is_as_read_only_as_any_other() -> None:
+    """Its claims are frozen when they are first asked for, and are the same object from then on."""
+    fields: dict[str, Any] = dict.fromkeys(("subject", "client_id", "session_id"))
+    caller = assemble_principal(
+        issuer="i",
+        token_id="t-1",
+        scopes=frozenset("a"),
+        roles=frozenset(),
+        issued_at=None,
+        expires_at=2.0,
+        authenticated_at=None,
+        claims={"a": {"b": [1, {"c": 2}]}, "d": [[]], "e": None},
+        **fields,
+    )
+    assert caller == Principal(
+        issuer="i", token_id="t-1", scopes=["a"], expires_at=2.0, subject=None, claims=caller.claims
+    )
+    claims: Any = caller.claims
+    assert claims is caller.claims
+    for spoil in (claims, claims["a"], claims["a"]["b"][1]):
+        with pytest.raises(TypeError):
+            spoil["x"] = 1
+    assert claims == {"a": {"b": (1, {"c": 2})}, "d": ((),), "e": None}
+    with pytest.raises(AttributeError, match="read-only"):
+        caller.claims = {}  # type: ignore[misc] # that it cannot be set is the point
+    assert pickle.loads(pickle.dumps(caller)) == caller
 
 
 def test_principals_are_equal_by_value() -> None:

@@ -184,6 +184,18 @@ def test_a_cache_without_room_keeps_nothing() -> None:
     assert cache.find("t", NOW) is None
 
 
+def test_a_token_that_was_forgotten_makes_no_room_twice() -> None:
+    """Its place was free already when its turn comes, so that another one must go."""
+    cache = TokenCache(max_entries=2)
+    for name, until in (("a", NOW + 1), ("b", NOW + 100)):
+        cache.add(name, proven(until=until))
+    assert cache.find("a", NOW + 2) is None
+    for name in ("c", "d"):
+        cache.add(name, proven(until=NOW + 100))
+    assert [name for name in "abcd" if cache.find(name, NOW + 2)] == ["c", "d"]
+    assert len(cache) == 2
+
+
 def test_tokens_that_expire_one_by_one_leave_no_trace() -> None:
     """What was forgotten early does not pile up behind the entries."""
     cache = TokenCache(max_entries=100)

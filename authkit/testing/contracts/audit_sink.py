@@ -92,7 +92,7 @@ class AuditSinkContract(BackendContract):
             def written(self, tmp_path):
                 async def written():
                     text = (tmp_path / "audit.jsonl").read_text("utf-8")
-                    return [json.loads(line) for line in text.splitlines()]
+                    return [json.loads(line) for line in text.split("\n") if line]
 
                 return written
 

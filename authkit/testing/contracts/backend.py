@@ -28,6 +28,12 @@ Advance = Callable[[float], Awaitable[None]]
 Outage = Callable[[], AbstractAsyncContextManager[object]]
 """Takes down what the backend depends on, for as long as its `async with` lasts."""
 
+A_FRACTION_OF_A_SECOND_PAST = 1_800_000_000.25
+"""When the suites begin: what counts in whole seconds only is not right by chance."""
+
+LONGEST_WAIT_SECONDS = 10.0
+"""Beside `staleness_seconds`, what a test may wait for on a clock that it cannot move."""
+
 _NEEDED = "needed_abilities"
 
 
@@ -89,16 +95,23 @@ class BackendContract:
     @pytest.fixture
     def clock(self) -> Clock:
         """The clock to give to the backend.  Override it with a SystemClock for a real server."""
-        return ManualClock()
+        return ManualClock(A_FRACTION_OF_A_SECOND_PAST)
 
     @pytest.fixture
     def advance(self, clock: Clock) -> Advance:
         """Lets time pass: moves a ManualClock, waits in earnest on any other clock."""
+        if self.can_skip_time and not isinstance(clock, ManualClock):
+            pytest.fail(
+                "can_skip_time = True needs a ManualClock as the fixture `clock`; "
+                "declare can_skip_time = False where the backend's time is the machine's"
+            )
 
         async def advance(seconds: float) -> None:
             if isinstance(clock, ManualClock):
                 clock.advance(seconds)
                 await asyncio.sleep(0)
+            elif seconds > LONGEST_WAIT_SECONDS + self.staleness_seconds:
+                pytest.fail(f"a wait of {seconds:.0f} s: is staleness_seconds declared too low?")
             else:
                 await asyncio.sleep(seconds)
 

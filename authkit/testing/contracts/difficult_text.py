@@ -9,6 +9,7 @@ __all__ = ["DIFFICULT_TEXTS", "EACH_DIFFICULT_TEXT", "EACH_LOOK_ALIKE"]
 DIFFICULT_TEXTS = {
     "space": " leading and trailing ",
     "newline": "two\r\nlines",
+    "other_line_ends": "one\u2028two\u2029three\x85four\x0bfive",
     "nul": "before\x00after",
     "separators": "a:b|c/d;e,f",
     "braces": "{tag}:{0}%s${x}",

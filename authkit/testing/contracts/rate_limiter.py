@@ -70,15 +70,17 @@ class RateLimiterContract(RateLimiterCounting):
     ) -> None:
         """In any interval of t seconds at most `burst + rate * t / per_seconds` are granted."""
         of = limit(rate=20, per_seconds=1, burst=5)
+        begun_at = clock.monotonic()
         granted: list[tuple[float, float]] = []
         for pause in PAUSES:
             await advance(pause)
-            is_allowed = True
-            while is_allowed:
+            for _ in range(5 + math.ceil(20 * pause) + 1):  # one that always allows has to end too
                 asked_at = clock.monotonic()
-                is_allowed = (await self.ask(limiter, of)).allowed
-                if is_allowed:
-                    granted.append((asked_at, clock.monotonic()))
+                if not (await self.ask(limiter, of)).allowed:
+                    break
+                granted.append((asked_at, clock.monotonic()))
+                most = 5 + 20 * (granted[-1][1] - begun_at) + A_MOMENT
+                assert len(granted) <= most, "more is granted than burst + rate * t / per_seconds"
         for first, (start, _) in enumerate(granted):
             for count, (_, end) in enumerate(granted[first:], start=1):
                 assert count <= 5 + 20 * (end - start) + A_MOMENT
@@ -156,6 +158,18 @@ class RateLimiterContract(RateLimiterCounting):
             with suppress(BackendUnavailable):
                 await self.ask(limiter, of, f"caller-{number}")
         assert not (await self.ask(limiter, of)).allowed
+
+    @needs("max_keys")
+    async def test_a_full_limiter_grants_nobody_uncounted(self, limiter: RateLimiter) -> None:
+        """A newcomer is counted or refused with BackendUnavailable; it never has a free hand."""
+        assert self.max_keys is not None
+        of = limit(burst=1)
+        for number in range(2 * self.max_keys):
+            granted = 0
+            for _ in range(2):
+                with suppress(BackendUnavailable):
+                    granted += (await self.ask(limiter, of, f"caller-{number}")).allowed
+            assert granted <= 1, f"caller {number} of a limiter for {self.max_keys} is not counted"
 
     @needs("max_keys", "can_skip_time")
     async def test_refilled_buckets_make_room(self, limiter: RateLimiter, advance: Advance) -> None:

@@ -107,6 +107,41 @@ class RateLimiterCounting(BackendContract):
             assert (await self.ask(limiter, of, cost=0)).states[0].remaining == 2
         await self.assert_remaining(limiter, of, 2)
 
+    async def test_asking_is_always_allowed(self, limiter: RateLimiter) -> None:
+        """A cost of 0 is allowed on an empty bucket too, and refuses no call that holds it."""
+        empty, full = limit("empty", burst=2), limit("full", burst=4)
+        await self.ask(limiter, empty, cost=2)
+        decision = await self.ask(limiter, empty, cost=0)
+        assert decision.allowed
+        assert (decision.states[0].remaining, decision.states[0].retry_after_seconds) == (0, 0)
+        asked = [
+            LimitRequest(limit=empty, key="alice", cost=0),
+            LimitRequest(limit=full, key="alice"),
+        ]
+        assert (await self.in_time(limiter.acquire(asked))).allowed
+        await self.assert_remaining(limiter, full, 3)
+        await self.assert_remaining(limiter, empty, 0)
+
+    async def test_a_refusal_tells_what_is_left(self, limiter: RateLimiter) -> None:
+        """`remaining` of a refused call is what a smaller one would be granted."""
+        of = limit(burst=5)
+        await self.ask(limiter, of, cost=3)
+        refused = await self.ask(limiter, of, cost=4)
+        assert (refused.allowed, refused.states[0].remaining) == (False, 2)
+
+    async def test_a_cost_below_nothing_is_a_mistake(self, limiter: RateLimiter) -> None:
+        """A negative cost is a ConfigurationError: nothing is given back, and nothing charged."""
+        of, other = limit(burst=5), limit("other", burst=5)
+        await self.ask(limiter, of, cost=3)
+        asked = [
+            LimitRequest(limit=other, key="alice"),
+            LimitRequest(limit=of, key="alice", cost=-1),
+        ]
+        with pytest.raises(ConfigurationError):
+            await self.in_time(limiter.acquire(asked))
+        assert (await self.state(limiter, of)).remaining == 2
+        assert (await self.state(limiter, other)).remaining == 5
+
     async def test_a_cost_above_the_burst_is_a_mistake(self, limiter: RateLimiter) -> None:
         """What could never be granted is a ConfigurationError, and charges nothing."""
         of, other = limit(burst=5), limit("other", burst=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 
@@ -40,13 +41,13 @@ class RevocationKeeping(RevocationCoverage):
     async def test_the_receipt_fills_in_what_was_left_open(
         self, store: RevocationStore, clock: Clock, scope: RevocationScope
     ) -> None:
-        """`issued_until` becomes now, and `expires_at` the longest lifetime from now."""
-        asked = revocation(scope)
+        """`issued_until` becomes now, `expires_at` the longest lifetime from now; the rest stays."""
+        asked = revocation(scope, reason="stolen laptop")
         before = clock.time() - self.clock_tolerance_seconds
         kept = (await self.in_time(store.revoke(asked))).revocation
         after = clock.time() + self.clock_tolerance_seconds
         assert (kept.scope, kept.issuer, kept.id) == (asked.scope, asked.issuer, asked.id)
-        assert kept.minimum_version == asked.minimum_version
+        assert (kept.minimum_version, kept.reason) == (asked.minimum_version, asked.reason)
         if scope in (RevocationScope.SUBJECT, RevocationScope.CLIENT, RevocationScope.ISSUER):
             assert kept.issued_until is not None
             assert before <= kept.issued_until <= after
@@ -100,8 +101,21 @@ class RevocationKeeping(RevocationCoverage):
         await self.assert_not_covered(store, token(now, token_version=9))
         await revoke(revocation(RevocationScope.VERSION, minimum_version=10))
         await self.assert_covered(store, token(now, token_version=9))
-        await revoke(revocation(RevocationScope.VERSION, minimum_version=9))
+        lower = revocation(RevocationScope.VERSION, minimum_version=9)
+        kept = (await revoke(lower)).revocation
         await self.assert_covered(store, token(now, token_version=9))
+        assert kept.minimum_version == 10
+
+    @EACH_UNTIL_SCOPE
+    async def test_a_moment_ahead_is_kept(
+        self, store: RevocationStore, revoke: Revoke, clock: Clock, scope: RevocationScope
+    ) -> None:
+        """An issuer's clock may be ahead: `issued_until` by the largest leeway is taken as given."""
+        until = clock.time() + 60
+        kept = (await revoke(revocation(scope, issued_until=until))).revocation
+        assert kept.issued_until == pytest.approx(until, abs=0.001)
+        await self.assert_covered(store, token(until, issued_at=until - 0.5))
+        await self.assert_not_covered(store, token(until, issued_at=until + 0.5))
 
     @EACH_SCOPE
     async def test_the_later_expiry_holds(
@@ -146,6 +160,18 @@ class RevocationKeeping(RevocationCoverage):
         assert kept.expires_at is not None
         await advance(kept.expires_at + 119.9 - clock.time())
         await self.assert_covered(store, facts)
+
+    @needs("can_skip_time")
+    @EACH_SCOPE
+    async def test_is_forgotten_at_last(
+        self, store: RevocationStore, clock: Clock, advance: Advance, scope: RevocationScope
+    ) -> None:
+        """Long after `expires_at` + 120 s nothing is covered by it any more."""
+        facts = token(clock.time())
+        kept = (await store.revoke(revocation(scope, expires_at=clock.time() + 600))).revocation
+        assert kept.expires_at is not None
+        await advance(kept.expires_at + 86_400 - clock.time())
+        await self.assert_not_covered(store, facts)
 
     @needs("can_skip_time")
     async def test_a_shorter_repetition_shortens_nothing(
@@ -273,6 +299,23 @@ class RevocationKeeping(RevocationCoverage):
         again = revocation(RevocationScope.TOKEN, "token-0", expires_at=now + 400)
         kept = (await self.in_time(store.revoke(again))).revocation
         assert kept.expires_at == pytest.approx(now + 400, abs=0.001)
+
+    @needs("max_entries", "can_skip_time")
+    async def test_making_room_forgets_nothing_before_its_time(
+        self, store: RevocationStore, clock: Clock, advance: Advance
+    ) -> None:
+        """What expired less than 120 s ago is still answered, also by a full store."""
+        now = clock.time()
+        assert self.max_entries is not None
+        await self._fill(store, now + 300)
+        await advance(300 + 100)
+        for number in range(10):
+            with suppress(BackendUnavailable):
+                await store.revoke(revocation(RevocationScope.SESSION, f"session-{number}"))
+        for number in range(self.max_entries):
+            await self.assert_covered(
+                store, token_with(now, RevocationScope.TOKEN, f"token-{number}")
+            )
 
     @needs("max_entries", "can_skip_time")
     async def test_expired_revocations_make_room(

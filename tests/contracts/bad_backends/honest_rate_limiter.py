@@ -69,6 +69,8 @@ class HonestLimiter:
     def check(self, request: LimitRequest) -> None:
         if request.cost > request.limit.burst:
             raise ConfigurationError("the cost is above the burst")
+        if request.cost < 0:
+            raise ConfigurationError("the cost is below 0")
 
     def now(self) -> float:
         return self.clock.monotonic()

@@ -35,6 +35,65 @@ class ComparesVersionsAsText(HonestStore):
         return replace(merged, minimum_version=int(max(versions)))
 
 
+class SaysTheVersionThatWasAsked(HonestStore):
+    breaks = ("test_the_higher_version_holds",)
+
+    async def revoke(self, revocation: Revocation) -> RevocationReceipt:
+        receipt = await super().revoke(revocation)
+        version = revocation.minimum_version
+        return replace(receipt, revocation=replace(receipt.revocation, minimum_version=version))
+
+
+class DropsTheReason(HonestStore):
+    breaks = ("test_the_receipt_fills_in_what_was_left_open",)
+
+    async def revoke(self, revocation: Revocation) -> RevocationReceipt:
+        return await super().revoke(replace(revocation, reason=""))
+
+
+class CountsInWholeSeconds(HonestStore):
+    breaks = ("test_the_receipt_fills_in_what_was_left_open",)
+    breaks_more = True
+
+    def filled_in(self, asked: Revocation, now: float) -> Revocation:
+        filled = super().filled_in(asked, now)
+        until = filled.issued_until
+        return filled if until is None else replace(filled, issued_until=float(int(until)))
+
+
+class KnowsNoFuture(HonestStore):
+    breaks = ("test_a_moment_ahead_is_kept",)
+
+    def filled_in(self, asked: Revocation, now: float) -> Revocation:
+        filled = super().filled_in(asked, now)
+        until = filled.issued_until
+        return filled if until is None else replace(filled, issued_until=min(until, now))
+
+
+class NeverForgets(HonestStore):
+    breaks = ("test_is_forgotten_at_last",)
+
+    async def find(self, token: TokenFacts) -> Revocation | None:
+        for scope, id in self.ids(token):
+            kept = self.kept.get(self.key(scope, token.issuer, id))
+            if kept is not None and self.covers(kept, token):
+                self.answer()
+                return kept
+        return await super().find(token)
+
+
+class MakesRoomAtExpiry(HonestStore):
+    breaks = ("test_making_room_forgets_nothing_before_its_time",)
+
+    def make_room(self) -> None:
+        if len(self.kept) >= self.max_entries:
+            now = self.clock.time()
+            self.kept = {
+                key: kept for key, kept in self.kept.items() if now <= (kept.expires_at or 0)
+            }
+        super().make_room()
+
+
 class ForgetsAtExpiry(HonestStore):
     breaks = (
         "test_is_answered_until_its_expiry",

@@ -317,10 +317,19 @@ class TestJson:
         for value in (
             {"a": [[] for _ in range(100)]},
             {"a": [{"b": [{}]} for _ in range(100)]},
-            {"a": "[" * 500 + "{" * 500},
+            {"a": "[" * 400 + "{" * 400},
             {str(i): {} for i in range(100)},
         ):
             assert parse_json_object(compact(value)) == value
+
+    @pytest.mark.parametrize("part", [b"[]", b"{}", b'"["'])
+    def test_width_is_bounded_too(self, part: bytes) -> None:
+        """A thousand parts are read; more would cost a stranger little, and us much."""
+        inner = b",".join([part] * 998)
+        assert len(parse_json_object(b'{"a":[%s]}' % inner)["a"]) == 998
+        with pytest.raises(NotStrict):
+            parse_json_object(b'{"a":[%s,%s]}' % (inner, part))
+        parse_json_object(b'{"a":[%s,%s]}' % (inner, part), max_containers=1_001)
 
     def test_the_first_call_of_a_process_needs_little_of_the_stack(self) -> None:
         """The parser beneath imports what it needs at its first call, and must not do so then."""

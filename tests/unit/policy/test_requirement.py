@@ -91,7 +91,7 @@ def test_a_claim_that_is_missing_does_not_meet_it() -> None:
         Requirement(claims={"tier": "gold"}).check(caller(), NOW)
 
 
-@pytest.mark.parametrize("authenticated_at", [None, NOW - 301])
+@pytest.mark.parametrize("authenticated_at", [None, 0.0, NOW - 301, NOW + 61, NOW * 1000])
 def test_an_old_or_unknown_authentication_asks_for_a_new_one(
     authenticated_at: float | None,
 ) -> None:

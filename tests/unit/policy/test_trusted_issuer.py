@@ -132,6 +132,43 @@ def test_a_token_that_lives_too_long_is_refused() -> None:
         accept(iat=OUT, exp=NOW + 86_401)
 
 
+@pytest.mark.parametrize("value", [None, "1", True, [], float(2**54)], ids=repr)
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat", "auth_time"])
+def test_a_date_that_cannot_be_read_is_refused(claim: str, value: Any) -> None:
+    """A null is not the same as a claim that is not there."""
+    with pytest.raises(ClaimRejected) as caught:
+        accept(**{claim: value})
+    assert (caught.value.claim, caught.value.reason) == (claim, "invalid")
+
+
+@pytest.mark.parametrize("value", [None, "", 7, ["alice"]], ids=repr)
+def test_a_subject_that_is_no_text_is_refused(value: Any) -> None:
+    """Such a caller could be neither named nor revoked."""
+    with pytest.raises(ClaimRejected) as caught:
+        accept(sub=value)
+    assert (caught.value.claim, caught.value.reason) == ("sub", "invalid")
+
+
+def test_what_a_token_leaves_out_is_none() -> None:
+    """None of these is needed by every issuer."""
+    principal, facts = accept(sub=OUT, iat=OUT)
+    assert principal.subject is facts.subject is None
+    assert principal.issued_at is facts.issued_at is principal.authenticated_at is None
+    assert principal.client_id is principal.session_id is None
+    assert principal.scopes == principal.roles == frozenset()
+
+
+def test_a_claim_that_cannot_be_read_is_told_before_what_another_one_says() -> None:
+    """The order is fixed: the types of the registered claims, then their meaning, then the rest."""
+    with pytest.raises(ClaimRejected) as caught:
+        accept(aud="other", iat="now")
+    assert caught.value.claim == "iat"
+    with pytest.raises(AudienceMismatch):
+        accept(aud="other", exp=1, jti=7)
+    with pytest.raises(TokenExpired):
+        accept(exp=NOW - 60, jti=7)
+
+
 @pytest.mark.parametrize("claim", ["exp", "aud"])
 def test_exp_and_aud_are_required(claim: str) -> None:
     """A token without an end or a destination is refused."""
@@ -250,7 +287,8 @@ class TestProfiles:
         for changes, reason in (
             ({}, "missing"),
             ({"azp": "other"}, "mismatch"),
-            ({"azp": 1}, "mismatch"),
+            ({"azp": 1}, "invalid"),
+            ({"azp": ["orders"]}, "invalid"),
         ):
             with pytest.raises(ClaimRejected) as caught:
                 accept(preset, {}, aud=["orders", "other"], **changes)
@@ -346,6 +384,20 @@ class TestMappings:
         issuer = issuer_of(mapping="keycloak")
         assert accept(issuer, realm_access={})[0].roles == frozenset()
         assert accept(issuer, realm_access="none")[0].roles == frozenset()
+
+    def test_the_next_path_counts_where_one_ends_early(self) -> None:
+        """A claim that is there does not hide another one, if the path does not lead to a value."""
+        nested = ClaimMapping(
+            client_id=(("app", "id"), "azp"),
+            scopes=(("app", "scope"), "scp"),
+            roles=(("app", "roles"), "groups"),
+            token_version=(("app", "version"), "ver"),
+        )
+        values = {"app": {"other": 1}, "azp": "web", "scp": ["a"], "groups": "g", "ver": 3}
+        principal, facts = accept(issuer_of(mapping=nested), **values)
+        assert (principal.client_id, facts.token_version) == ("web", 3)
+        assert (principal.scopes, principal.roles) == ({"a"}, {"g"})
+        assert accept(issuer_of(mapping=nested), app={})[1].token_version is None
 
     def test_a_path_of_one_name_is_a_name(self) -> None:
         """Both spellings read the same claim."""

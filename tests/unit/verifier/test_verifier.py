@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from authkit.audit import AuditTrail
+from authkit.audit import AuditTrail, RequestRecord
 from authkit.errors import (
     AlgorithmNotAllowed,
     AudienceMismatch,
@@ -349,14 +349,21 @@ class TestRevocation:
             with pytest.raises(ConfigurationError, match=r"Revocation\.of"):
                 await verifier.revoke(caller)  # type: ignore[arg-type] # a slip of the pen
 
-    async def test_a_revocation_that_may_be_lost_is_on_record(self, bench: Bench) -> None:
+    @pytest.mark.parametrize(
+        "failure", [BackendUnavailable("revocations"), OSError("secret")], ids=repr
+    )
+    async def test_a_revocation_that_may_be_lost_is_on_record(
+        self, bench: Bench, failure: Exception
+    ) -> None:
         """Whoever revoked learns of it, and so does the trail."""
-        store = FailingStore(BackendUnavailable("revocations"))
+        store = FailingStore(failure)
         async with bench.verifier(revocations=store) as verifier:
-            with pytest.raises(BackendUnavailable):
+            with pytest.raises(BackendUnavailable) as caught:
                 await verifier.revoke(
                     Revocation(scope=RevocationScope.SUBJECT, issuer=ISSUER, id="alice")
                 )
+        assert caught.value.interface == "revocations"
+        assert "secret" not in str(caught.value)
         (act,) = [event for event in bench.sink.events if event.type == "token.revoked"]
         assert (act.outcome, act.code) == ("unavailable", "backend_unavailable")
 
@@ -507,6 +514,51 @@ class TestOutages:
         assert "secret" not in str(caught.value)
         (event,) = bench.sink.requests()
         assert event.outcome == "unavailable"
+
+    @pytest.mark.parametrize("interface", ["keys", "revocations", "limiter"])
+    async def test_a_cancellation_that_nobody_asked_for_is_an_outage(
+        self, bench: Bench, interface: str
+    ) -> None:
+        """Something inside the backend was cancelled: the request was not, and is answered."""
+        failure = asyncio.CancelledError()
+        options: dict[str, Any] = {}
+        if interface == "keys":
+            bench.keys.failure = failure
+        elif interface == "revocations":
+            options["revocations"] = FailingStore(failure)
+        else:
+            options.update(limiter=FailingLimiter(failure), limits=[PER_SUBJECT])
+        async with bench.verifier(**options) as verifier:
+            with pytest.raises(BackendUnavailable) as caught:
+                await verifier.verify(bench.token())
+        assert caught.value.interface == interface
+        assert [event.outcome for event in bench.sink.requests()] == ["unavailable"]
+
+    async def test_an_answer_of_another_type_is_no_yes(self, bench: Bench) -> None:
+        """Neither from the keys, nor from the limiter, nor from the store."""
+
+        class Vague:
+            max_token_lifetime_seconds = 86_400.0
+
+            async def acquire(self, requests: Any) -> Any:
+                return LimitDecision(allowed="no", states=(), is_degraded=False)  # type: ignore[arg-type] # that is the point
+
+            async def revoke(self, revocation: Revocation) -> Any:
+                return None
+
+            async def find(self, *_: Any) -> Any:
+                return None
+
+        vague = Vague()
+        revocation = Revocation(scope=RevocationScope.SUBJECT, issuer=ISSUER, id="alice")
+        async with bench.verifier(bench.issuer(keys=vague), revocations=vague) as verifier:
+            with pytest.raises(BackendUnavailable):
+                await verifier.verify(bench.token())
+            with pytest.raises(BackendUnavailable):
+                await verifier.revoke(revocation)
+        async with bench.verifier(limiter=vague, limits=[PER_SUBJECT]) as verifier:
+            with pytest.raises(RateLimited):
+                await verifier.verify(bench.token())
 
     async def test_a_forged_token_does_not_look_like_an_outage(self, bench: Bench) -> None:
         """The limiter that should count the attempt is down: it is refused all the same."""
@@ -833,6 +885,7 @@ class TestLife:
         assert {event.producer for event in bench.sink.events} == {"me"}
         kinds = [event.type for event in bench.sink.events]
         assert kinds[0] == "verifier.started"
+        assert set(bench.sink.events[0].data) == {"host", "pid"}
         assert kinds[-1] == "verifier.stopped"
 
     def test_parts_that_do_not_fit_are_refused(self, bench: Bench) -> None:
@@ -880,13 +933,27 @@ async def test_nothing_but_the_family_escapes_at_any_stack_depth(bench: Bench) -
             raise _Accepted
 
     async with bench.verifier(token_cache_entries=0) as verifier:
-        # Below this margin the call of `verify` itself has no room, which is not its doing.
+        # With the smallest margins the call of `verify` itself has no room, which is not its doing.
         room = sys.getrecursionlimit() - _depth()
         for token in (good, hostile, "garbage", "." * 2):
-            for margin in range(6, 60):
+            for margin in range(1, 60):
                 with pytest.raises((AuthkitError, RecursionError)) as caught:
                     await descend(room - margin, token)
                 assert isinstance(caught.value, AuthkitError) or _raised_outside(caught.value)
+
+
+@pytest.mark.parametrize("credential", ["good", "garbage"])
+async def test_without_room_for_a_record_nothing_is_accepted(bench: Bench, credential: str) -> None:
+    """The stack may be used up at the very last step; then it is an outage, for good and bad."""
+
+    def no_room(record: RequestRecord) -> None:
+        raise RecursionError
+
+    async with bench.verifier() as verifier:
+        verifier._records._append = no_room
+        with pytest.raises(BackendUnavailable) as caught:
+            await verifier.verify(bench.token() if credential == "good" else credential)
+    assert caught.value.interface == "verifier"
 
 
 class _Accepted(AuthkitError):
