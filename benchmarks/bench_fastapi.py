@@ -56,7 +56,12 @@ async def send(message: MutableMapping[str, Any]) -> None:
 
 def requests_to(path: str) -> Batch:
     """Calls the app as a server does."""
-    fixed: dict[str, Any] = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET"}
+    fixed: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+    }
     fixed |= {"scheme": "http", "path": path, "raw_path": path.encode(), "root_path": ""}
     fixed |= {"query_string": b"", "client": ("192.0.2.1", 50_000), "server": ("192.0.2.2", 80)}
 

@@ -44,6 +44,11 @@ class Backlog:
             self._producer = os.urandom(8).hex()
         return self._producer
 
+    @property
+    def waiting(self) -> int:
+        """Events that were not taken yet."""
+        return len(self._waiting)
+
     def append(self, record: RequestRecord) -> None:
         """Admits a record."""
         self.size += 1

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 from collections.abc import Callable
 from typing import Literal
 
+from authkit.audit.log_lines import log_lines
 from authkit.clock import Clock
 from authkit.errors import AuthkitError
 from authkit.interfaces import StateChange
 
-__all__ = ["Health"]
-
-_log = logging.getLogger("authkit")
+__all__ = ["Health", "reason_of"]
 
 
 class Health:
@@ -41,13 +40,13 @@ class Health:
         """Notes a failed write."""
         self.failures_total += 1
         if self.state == "ok":
-            _log.error("audit: %s fails: %s", self.name, _reason(error))
+            log_lines.error("audit: %s fails: %s", self.name, reason_of(error))
             self._change("failing", _code(error))
 
     def succeeded(self) -> None:
         """Notes a write that succeeded."""
         if self.state == "failing":
-            _log.warning("audit: %s works again", self.name)
+            log_lines.warning("audit: %s works again", self.name)
             self._change("ok", None)
 
     def _change(self, new: Literal["ok", "failing"], code: str | None) -> None:
@@ -68,10 +67,19 @@ def _code(error: BaseException) -> str:
     return "timed_out" if isinstance(error, TimeoutError) else "failed"
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Why, without the text of foreign exceptions, which may hold an address with its password."""
-    reason = type(error).__name__
+    reason = _kind(error)
     if isinstance(error, AuthkitError):
         reason = f"{reason}: {error}"
     cause = error.__cause__
-    return reason if cause is None else f"{reason} ({type(cause).__name__})"
+    return reason if cause is None else f"{reason} ({_kind(cause)})"
+
+
+def _kind(error: BaseException) -> str:
+    """The exception's type, and for one of the operating system's the name of its number."""
+    kind = type(error)
+    # Other libraries' subclasses, such as ssl.SSLError, put numbers of their own there.
+    if isinstance(error, OSError) and kind.__module__ == "builtins" and error.errno is not None:
+        return f"{kind.__name__} {errno.errorcode.get(error.errno, error.errno)}"
+    return kind.__name__

@@ -86,4 +86,4 @@ class LogLines:
                 act()
 
 
-log_lines = LogLines(logging.getLogger("authkit"))
+log_lines: LogLines = LogLines(logging.getLogger("authkit"))

@@ -11,12 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from logging import INFO
 
-from authkit.errors import AuthkitError, BackendUnavailable, ConfigurationError
+from authkit.audit.handler_errors import HandlerErrors
+from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.interfaces import AuditEvent, AuditSink
 
 __all__ = ["LoggingAuditSink", "json_line"]
 
 _NAMES = tuple(field.name for field in fields(AuditEvent) if field.name != "data")
+
+_DISABLED = (
+    "audit: the logger {0} is disabled, so its lines go to standard error: name it in the logging "
+    "configuration, or set disable_existing_loggers to False there"
+)
 
 
 class LoggingAuditSink:
@@ -29,14 +35,18 @@ class LoggingAuditSink:
 
     The level of the root, usually WARNING, does not hold audit lines back.  What was said on
     purpose does: a level of the logger's own above INFO, a filter, `logging.disable`.  A logger
-    that is disabled, as `logging.config` does with those that it does not name, fails the write.
+    that is disabled is not: `logging.config` does that to all that it does not name.  Then the
+    lines go to standard error, after one that says why.
 
     Handlers may block, so each batch is written in a thread, one batch at a time.  A write that is
     cancelled goes on there; given again, the batch is taken up where it stands.  As always with
     logging, a handler that hangs for ever keeps the process from ending.
 
-    An exception that leaves a handler fails the write.  Most handlers keep their errors to
-    themselves (`logging.Handler.handleError`); those cannot be seen here.
+    A handler's error fails the write, also one that the handler would only have reported to
+    `logging.Handler.handleError`; that method is not called for audit lines.  The batch given again
+    goes on with the line that failed, and with the handlers that do not have it.  A stream may have
+    kept that line in its buffer: after an outage some lines can stand twice, with the same producer
+    and sequence.  What a handler hands on to others, as a QueueHandler does, is theirs.
 
     Args:
         logger_name: the logger's.
@@ -53,18 +63,18 @@ class LoggingAuditSink:
         # The batch that was given last and how far it got; used in the thread only.
         self._keys: list[tuple[str, int]] = []
         self._done = 0
+        self._handler_errors = HandlerErrors()
+        self._told_disabled = False
 
     async def write(self, events: Sequence[AuditEvent]) -> None:
         """Writes the events, except those that an earlier write of the same batch has written.
 
         Raises:
-            BackendUnavailable: a handler raised, or the logger is disabled.
+            BackendUnavailable: a handler failed, or standard error did.
         """
         batch = tuple(events)
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
-        except AuthkitError:
-            raise
         except Exception as error:
             raise BackendUnavailable("audit", "a log handler failed") from error
 
@@ -72,24 +82,25 @@ class LoggingAuditSink:
         keys = [(event.producer, event.sequence) for event in events]
         if keys != self._keys:
             self._keys, self._done = keys, 0
+            self._handler_errors.forget()
         logger = self._logger
-        if logger.disabled:
-            raise BackendUnavailable(
-                "audit",
-                f"the logger {logger.name} is disabled: name it in the logging configuration, "
-                "or set disable_existing_loggers to False there",
-            )
         if logger.level > INFO or logger.manager.disable >= INFO:
             return
-        if logger.hasHandlers():
+        if logger.hasHandlers() and not logger.disabled:
+            self._told_disabled = False
             for event in events[self._done :]:
                 line = json_line(event)
-                logger.handle(logger.makeRecord(logger.name, INFO, "", 0, line, (), None))
+                record = logger.makeRecord(logger.name, INFO, "", 0, line, (), None)
+                self._handler_errors.emit(logger, record)
                 self._done += 1
-        else:
-            sys.stderr.write("".join([f"{json_line(event)}\n" for event in events[self._done :]]))
-            sys.stderr.flush()
-            self._done = len(events)
+            return
+        lines = [json_line(event) for event in events[self._done :]]
+        if logger.disabled and not self._told_disabled:
+            lines.insert(0, _DISABLED.format(logger.name))
+        sys.stderr.write("".join([f"{line}\n" for line in lines]))
+        sys.stderr.flush()
+        self._done = len(events)
+        self._told_disabled = logger.disabled
 
 
 def json_line(event: AuditEvent) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -11,8 +10,9 @@ from typing import Unpack
 
 from authkit.audit.backlog import Backlog
 from authkit.audit.drops import Drops
-from authkit.audit.health import Health
+from authkit.audit.health import Health, reason_of
 from authkit.audit.lifetime import Reentrant, enter_sink
+from authkit.audit.log_lines import log_lines
 from authkit.audit.records import ControlFields, ControlRecord, RequestRecord
 from authkit.audit.writer import Writer
 from authkit.clock import Clock, SystemClock
@@ -21,7 +21,8 @@ from authkit.interfaces import AuditSink, Observable, Outcome, StateChange
 
 __all__ = ["AuditTrail"]
 
-_log = logging.getLogger("authkit")
+# How long leaving waits for the last lines of the log.
+_LOG_SECONDS = 1.0
 
 
 class AuditTrail(Reentrant):
@@ -49,7 +50,7 @@ class AuditTrail(Reentrant):
         request_capacity: how many events may wait before request events are dropped.
         control_capacity: room beyond that, for control events alone.
         control_deadline_seconds: how long `append_control` waits for room.
-        batch_size: events written at once, at most.
+        batch_size: events written at once, at most; many clients need large batches.
         linger_seconds: how long a batch that is not full waits for more.  5 ms let a busy service
             fill its batches, and leave a handful of events to lose when the process is killed.
         write_timeout_seconds: when a write that has not ended counts as failed.
@@ -72,7 +73,7 @@ class AuditTrail(Reentrant):
         request_capacity: int = 10_000,
         control_capacity: int = 1_000,
         control_deadline_seconds: float = 5.0,
-        batch_size: int = 100,
+        batch_size: int = 1_000,
         linger_seconds: float = 0.005,
         write_timeout_seconds: float = 5.0,
         retry_seconds: float = 0.05,
@@ -227,7 +228,9 @@ class AuditTrail(Reentrant):
             await asyncio.wait({task})
             await self._writer.give_up()
             self._count_lost()
+            self._drops.end()
             await self._leave_sink()
+            await log_lines.drain(_LOG_SECONDS)
 
     def _start_writer(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._writer.run(), name="authkit-audit-writer")
@@ -238,8 +241,8 @@ class AuditTrail(Reentrant):
                 await self._stack.aclose()
         except Exception as error:
             # Shutting down goes on: everything that could be written is written.
-            name = type(error).__name__
-            _log.error("audit: %s could not be closed: %s", self._health.name, name)
+            reason = reason_of(error)
+            log_lines.error("audit: %s could not be closed: %s", self._health.name, reason)
 
     def _admit_control(self, record: ControlRecord) -> bool:
         if self._backlog.size >= self._capacity:
@@ -272,7 +275,7 @@ class AuditTrail(Reentrant):
         lost = self._backlog.clear()
         if lost:
             self._lost_total += lost
-            _log.error(
+            log_lines.error(
                 "audit: %d events are lost: %s did not take them within %g s",
                 lost,
                 self._health.name,

@@ -64,6 +64,8 @@ def import_material(material: KeyMaterial) -> tuple[Any, str]:
         raise
     except NotStrict:
         raise UnusableKey("it is not encoded in canonical base64url") from None
+    except (RecursionError, MemoryError):
+        raise  # No room to import it says nothing about the key.
     except Exception:
         # Whatever a key makes the libraries below do, it costs that key only.
         raise UnusableKey("it cannot be imported") from None

@@ -30,6 +30,8 @@ class _Entry:
         if self.key is None and not self.is_unusable:
             try:
                 self.key = self.jwk.verification_key(self.lease)
+            except (RecursionError, MemoryError):
+                raise  # No room to import it says nothing about the key.
             except Exception:
                 # Whatever is odd about one key must not cost the others (RFC 7517 section 5).
                 self.is_unusable = True
@@ -75,7 +77,11 @@ class KeySet:
     @property
     def is_usable(self) -> bool:
         """Whether at least one key can be imported."""
-        return any(entry.imported() is not None for entry in self._entries.values())
+        return any(self.each_usable())
+
+    def each_usable(self) -> Iterator[bool]:
+        """For one key after the other whether it can be imported."""
+        return (entry.imported() is not None for entry in self._entries.values())
 
     @property
     def unusable(self) -> int:

@@ -31,6 +31,9 @@ class KeySetProvider:
     is then *unavailable*.  A fetch that fails, or that brings no JWK Set, never evicts keys;
     a set without a key is what the issuer publishes, and withdraws them all.
 
+    While fetching fails, requests are answered at once, from the last known good set or as
+    unavailable, and the next attempt is made beside them.
+
     A key id that is not in the set costs at most one fetch that the request waits for, and
     within `cooldown_seconds` of any fetch none, whichever and however many ids are asked for.
 
@@ -183,9 +186,8 @@ class KeySetProvider:
 
     async def _renew(self, now: float) -> None:
         """Refreshes a set that is due; waits for it only where that is worth it."""
-        may_serve = self._schedule.may_serve_at_once(now)
         flight = self._refresher.flight(now)
-        if flight is not None and not may_serve:
+        if flight is not None and not self._schedule.may_answer_at_once(now):
             await flight.wait(self._timeout_seconds)
             now = self._clock.monotonic()
         self._refresher.report(now)

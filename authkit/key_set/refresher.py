@@ -10,7 +10,8 @@ from typing import Final
 from authkit.clock import Clock
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import KeySetDocument, KeySource
-from authkit.jose.encoding import NotStrict
+from authkit.jose.encoding import NotStrict, parse_json_object
+from authkit.key_set.causes import failure
 from authkit.key_set.flight import Flight
 from authkit.key_set.index import KeySet
 from authkit.key_set.parsing import parse_in_background
@@ -24,6 +25,9 @@ SHORTEST_PAUSE_SECONDS: Final = 1.0
 
 _CLOCK_STEP_SECONDS: Final = 1.0
 """By how much the wall clock may run apart from the monotonic one before it counts as set."""
+
+_KEYS_IN_A_ROW: Final = 16
+"""How many keys are tried at once, some 0.1 ms each at worst."""
 
 
 class Refresher:
@@ -145,6 +149,19 @@ class Refresher:
         if known is not None and self.keys is not replaced:
             withdrawn = len(replaced) - self.keys.kept
             self.reporter.replaced(known.body, document.body, keys=self.keys, withdrawn=withdrawn)
+        if self.keys is not replaced:
+            await self._examine(document.body)
+
+    async def _examine(self, body: bytes) -> None:
+        """Tells if no key of the set can be used; others are served meanwhile if it has many."""
+        keys = self.keys
+        for number, is_usable in enumerate(keys.each_usable()):
+            if is_usable:
+                self.reporter.is_of_use()
+                return
+            if number % _KEYS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        self.reporter.is_of_no_use(keys, entries=len(parse_json_object(body)["keys"]))
 
     def _reject(self, error: BaseException) -> None:
         self.failures += 1
@@ -184,7 +201,7 @@ def _as_unavailable(error: BaseException) -> BackendUnavailable:
     elif isinstance(error, TimeoutError):
         reason = "the source did not answer in time"
     else:
-        reason = f"the source failed with {type(error).__name__}"
+        reason = f"the source failed with {failure(error)}"
     unavailable = BackendUnavailable("keys", reason)
     unavailable.__cause__ = error
     return unavailable

@@ -42,13 +42,24 @@ class Reporter:
         listener_errors: how often a listener raised.
     """
 
-    __slots__ = ("_clock", "_listeners", "listener_errors", "name", "rotations", "state")
+    __slots__ = (
+        "_clock",
+        "_is_of_use",
+        "_listeners",
+        "_reason",
+        "listener_errors",
+        "name",
+        "rotations",
+        "state",
+    )
 
     def __init__(self, name: str, clock: Clock, state: KeySetState = "unknown") -> None:
         self.name: str = name
         self.state: KeySetState = state
         self.rotations: int = 0
         self.listener_errors: int = 0
+        self._reason = ""
+        self._is_of_use = True
         self._clock = clock
         self._listeners: list[Callable[[StateChange], None]] = []
 
@@ -58,11 +69,37 @@ class Reporter:
             self._listeners.append(listener)
 
     def state_is(self, state: KeySetState, *, code: str | None, reason: str) -> None:
-        """Tells of the state if it is not the one that was told of last."""
+        """Tells of the state if it is not the one that was told of last.
+
+        Where it is, but for another reason with a code, only the log is told.  The end of a
+        state that the log warned of is logged as loudly, so that no alarm is its last word.
+        """
         if state != self.state:
-            old, self.state = self.state, state
-            _log.log(_LEVELS[state], "keys of %s: %s, was %s (%s)", self.name, state, old, reason)
+            old, self.state, self._reason = self.state, state, reason
+            level = max(_LEVELS[state], min(_LEVELS[old], logging.WARNING))
+            _log.log(level, "keys of %s: %s, was %s (%s)", self.name, state, old, reason)
             self._tell(old, state, code)
+        elif code is not None and reason != self._reason:
+            self._reason = reason
+            _log.warning("keys of %s: still %s (%s)", self.name, state, reason)
+
+    def is_of_no_use(self, keys: KeySet, *, entries: int) -> None:
+        """Logs that a set of so many published entries is in use, and has no usable key."""
+        self._is_of_use = False
+        _log.warning(
+            "keys of %s: no key that is published can be used (%d entries, %d skipped, "
+            "%d unusable)",
+            self.name,
+            entries,
+            entries - len(keys),
+            keys.unusable,
+        )
+
+    def is_of_use(self) -> None:
+        """Logs that there is a usable key, if the log has it that there is none."""
+        if not self._is_of_use:
+            self._is_of_use = True
+            _log.warning("keys of %s: a key that can be used is published again", self.name)
 
     def replaced(self, old: bytes, new: bytes, *, keys: KeySet, withdrawn: int) -> None:
         """Tells that `keys`, published as `new`, are in use now, unless they are the same keys."""

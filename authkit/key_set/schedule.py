@@ -84,15 +84,15 @@ class Schedule:
         """Seconds until a fetch is allowed again; it counts attempts, failed ones too."""
         return max(0.0, self._attempted_at + self._cooldown_seconds - now)
 
-    def may_serve_at_once(self, now: float) -> bool:
+    def may_answer_at_once(self, now: float) -> bool:
         """Whether a request need not wait for a fetch: the set is fresh, or asking fails just now.
 
-        A set that went stale because nobody asked is worth waiting for.
+        The first fetch is worth waiting for, and so is one after a time when nobody asked.
         """
         if now < self.fresh_until:
             return True
         fails = now - self._failed_at < _RECENT_COOLDOWNS * self._cooldown_seconds
-        return now < self.trusted_until and (fails or now >= self._overdue_at)
+        return fails or now >= self._overdue_at
 
     def next_attempt_at(self) -> float:
         """When a fetch should begin that no request waits for."""

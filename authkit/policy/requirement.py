@@ -62,7 +62,7 @@ class Requirement:
         _set(self, "any_scope", frozenset(_names("any_scope", any_scope)))
         _set(self, "roles", frozenset(_names("roles", roles)))
         _set(self, "claims", _claims(claims or {}))
-        if max_age_seconds is not None and not 0 < max_age_seconds < math.inf:
+        if max_age_seconds is not None and not _is_positive(max_age_seconds):
             raise ConfigurationError("max_age_seconds must be a positive number of seconds")
         _set(self, "max_age_seconds", max_age_seconds)
         _set(self, "acr_values", tuple(_names("acr_values", acr_values)))
@@ -91,7 +91,8 @@ class Requirement:
             if not _holds(principal.claims.get(name), wanted):
                 raise RequirementNotMet("claims", (name for name, _ in self.claims))
         if self.max_age_seconds is not None:
-            age = now - (principal.authenticated_at or -math.inf)
+            then = principal.authenticated_at
+            age = math.inf if then is None else now - then
             # In the future lies what was counted in milliseconds: it says nothing of an age.
             if not -_MAX_SKEW_SECONDS <= age <= self.max_age_seconds:
                 raise self._step_up()
@@ -131,15 +132,23 @@ class Requirement:
         return f"Requirement({', '.join(given)})"
 
 
+def _is_positive(seconds: object) -> bool:
+    return isinstance(seconds, (int, float)) and 0 < seconds < math.inf
+
+
 def _names(label: str, names: Collection[str]) -> Collection[str]:
     if isinstance(names, str):
         raise ConfigurationError(f"{label} must be a list of names, not one string: [{names!r}]")
+    if not isinstance(names, Collection):
+        raise ConfigurationError(f"{label} must be a list of names")
     if not all(isinstance(name, str) and name for name in names):
         raise ConfigurationError(f"{label} must hold strings that are not empty")
     return names
 
 
 def _claims(claims: Mapping[str, ClaimValue]) -> tuple[tuple[str, ClaimValue], ...]:
+    if not isinstance(claims, Mapping) or not all(isinstance(name, str) for name in claims):
+        raise ConfigurationError("claims must be a dict of names and values")
     for name, value in claims.items():
         if not isinstance(value, (str, int, float)):
             raise ConfigurationError(

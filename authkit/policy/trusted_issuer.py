@@ -79,7 +79,7 @@ class TrustedIssuer:
         profile: ProfileName = "access_token",
         alias: str | None = None,
     ) -> None:
-        if profile not in PROFILES:
+        if not isinstance(profile, str) or profile not in PROFILES:
             raise ConfigurationError(f"profile must be one of {', '.join(PROFILES)}")
         self._profile = PROFILES[profile]
         self._telling_claims = self._profile.telling_claims
@@ -209,6 +209,8 @@ def _issuer(issuer: str) -> str:
 def _collection(label: str, given: Collection[T]) -> Collection[T]:
     if isinstance(given, str) or not isinstance(given, Collection):
         raise ConfigurationError(f"{label} must be a list or a set")
+    if not all(one is None or isinstance(one, str) for one in given):
+        raise ConfigurationError(f"{label} must hold strings")
     return given
 
 
@@ -240,14 +242,18 @@ def _algorithms(algorithms: Collection[str], keys: KeyProvider | None) -> frozen
     return named
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _leeway(seconds: float) -> float:
-    if not 0 <= seconds <= MAX_LEEWAY_SECONDS:
+    if not _is_number(seconds) or not 0 <= seconds <= MAX_LEEWAY_SECONDS:
         raise ConfigurationError(f"leeway_seconds must be between 0 and {MAX_LEEWAY_SECONDS:g}")
     return float(seconds)
 
 
 def _lifetime(seconds: float) -> float:
-    if not 0 < seconds < math.inf:
+    if not _is_number(seconds) or not 0 < seconds < math.inf:
         raise ConfigurationError("max_token_lifetime_seconds must be a positive number of seconds")
     return float(seconds)
 
@@ -255,7 +261,7 @@ def _lifetime(seconds: float) -> float:
 def _mapping(mapping: ClaimMapping | str) -> ClaimMapping:
     if isinstance(mapping, ClaimMapping):
         return mapping
-    if mapping in MAPPINGS:
+    if isinstance(mapping, str) and mapping in MAPPINGS:
         return MAPPINGS[mapping]
     raise ConfigurationError(f"mapping must be a ClaimMapping or one of {', '.join(MAPPINGS)}")
 

@@ -18,6 +18,7 @@ from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.interfaces import KeySetDocument
 from authkit.jose.encoding import NotStrict
 from authkit.key_set.arguments import check_number
+from authkit.key_set.causes import failure
 from authkit.key_set.parsing import parse_in_background
 from authkit.remote_keys.addresses import (
     AddressRefused,
@@ -138,7 +139,7 @@ class HttpKeySource:
             ) from error
         except Exception as error:
             raise BackendUnavailable(
-                "keys", f"{self._host} could not be asked: {type(error).__name__}"
+                "keys", f"{self._host} could not be asked: {failure(error)}"
             ) from error
 
     async def _fetch(

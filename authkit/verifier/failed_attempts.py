@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from authkit.clock import Clock
 from authkit.errors import (
     ConfigurationError,
@@ -10,9 +12,9 @@ from authkit.errors import (
     SignatureInvalid,
     TokenMalformed,
 )
-from authkit.interfaces import LimitRequest, RateLimit, RateLimiter, RequestContext
+from authkit.interfaces import LimitDecision, LimitRequest, RateLimit, RateLimiter, RequestContext
 from authkit.verifier.backend_errors import BackendErrors
-from authkit.verifier.caller_limits import network_of, refusal
+from authkit.verifier.caller_limits import network_of
 
 __all__ = ["FAILED_ATTEMPTS", "FailedAttempts"]
 
@@ -30,7 +32,7 @@ _MAX_ADDRESSES = 10_000
 class FailedAttempts:
     """Charges failed attempts to the address they come from.
 
-    The limiter counts.  An address that it reports over the limit stands in a bounded table
+    The limiter counts.  An address that it reports at or over the limit stands in a bounded table
     of this process until it may try again, so that refusing it costs neither a call nor a
     signature check.  Without a limiter or an address nobody is slowed down.
 
@@ -96,8 +98,14 @@ class FailedAttempts:
         except Exception:
             self._errors.counts["limiter"] += 1
             return
-        if not decision.allowed:
-            over = refusal(decision)
+        if not decision.allowed or decision.states[0].remaining == 0:
+            over = RateLimited([limit.name], self._wait_seconds(decision))
             while len(self._waiting) >= _MAX_ADDRESSES:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[network] = (self._monotonic() + over.retry_after_seconds, over)
+
+    def _wait_seconds(self, decision: LimitDecision) -> float:
+        """Until the address has an attempt again; the one that used up the last counts as well."""
+        limit = cast(RateLimit, self._limit)
+        waits = (state.retry_after_seconds for state in decision.states)
+        return max(*waits, limit.per_seconds / limit.rate)

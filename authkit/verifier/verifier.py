@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from authkit.audit import AuditTrail, LoggingAuditSink
 from authkit.clock import Clock, SystemClock
@@ -20,6 +20,7 @@ from authkit.errors import (
     CredentialMalformed,
     CredentialMissing,
     IssuerNotTrusted,
+    TokenMalformed,
     TokenRevoked,
 )
 from authkit.interfaces import (
@@ -189,7 +190,7 @@ class Verifier:
         try:
             now = self._time()
             try:
-                token = credential if type(credential) is str else _presented(credential)
+                token = credential if type(credential) is str else _no_token(credential)
                 proven = self._recalled(token, now)
                 if proven is None:
                     self._attempts.check(context)
@@ -285,10 +286,10 @@ class Verifier:
         return issuer
 
 
-def _presented(credential: str | CredentialMalformed | None) -> str:
-    """Step 0: the token that was presented."""
+def _no_token(credential: object) -> NoReturn:
+    """Step 0, where what was presented is no text."""
     if credential is None:
         raise CredentialMissing()
     if isinstance(credential, CredentialMalformed):
         raise credential
-    return credential
+    raise TokenMalformed("a token must be a str")

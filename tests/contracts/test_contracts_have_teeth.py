@@ -21,8 +21,11 @@ from authkit.clock import Clock, SystemClock
 from authkit.testing.contracts.backend import Advance, BackendContract
 from tests.contracts.bad_backends import (
     audit_sinks,
+    key_sources,
     keys_found,
     keys_kept,
+    keys_shared,
+    limiter_costs,
     limiter_counting,
     limiter_time,
     revocation_abilities,
@@ -31,12 +34,14 @@ from tests.contracts.bad_backends import (
 )
 from tests.contracts.bad_backends.honest_audit_sink import Sinks
 from tests.contracts.bad_backends.honest_key_provider import Providers
+from tests.contracts.bad_backends.honest_key_source import Sources
 from tests.contracts.bad_backends.honest_rate_limiter import Limiters
 from tests.contracts.bad_backends.honest_revocation_store import Stores
 
 TEETH: Mapping[type[BackendContract], Sequence[ModuleType]] = {
-    Providers: (keys_found, keys_kept),
-    Limiters: (limiter_counting, limiter_time),
+    Providers: (keys_found, keys_kept, keys_shared),
+    Sources: (key_sources,),
+    Limiters: (limiter_costs, limiter_counting, limiter_time),
     Sinks: (audit_sinks,),
     Stores: (revocation_coverage, revocation_keeping, revocation_abilities),
 }
@@ -174,6 +179,7 @@ def test_what_a_backend_does_not_declare_is_not_collected() -> None:
 class WaitsInEarnest(Limiters):
     """Has the machine's clock, and says nothing of it."""
 
+    @pytest.fixture
     def clock(self) -> Clock:
         return SystemClock()
 

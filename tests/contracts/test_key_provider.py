@@ -78,7 +78,8 @@ class TestKeySetProviderAsked(KeyProviderContract):
     is_observable = True
     is_refreshable = True
     is_context_manager = True
-    staleness_seconds = FRESH_SECONDS + 1
+    # Until a failure is three cooldowns old, requests do not wait for the next attempt.
+    staleness_seconds = max(FRESH_SECONDS, 3 * COOLDOWN_SECONDS) + 1
 
     @pytest.fixture
     def source(self, published: Mapping[str, Any], clock: Clock) -> ScriptedSource:

@@ -48,7 +48,7 @@ def needs(*abilities: str) -> Callable[[_Test], _Test]:
 
 
 class BackendContract:
-    """Promises of every backend; the four suites inherit them.
+    """Promises of every backend; all suites inherit them.
 
     Attributes:
         interface: what a BackendUnavailable of this backend names.

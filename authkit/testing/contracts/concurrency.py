@@ -8,12 +8,26 @@ from typing import Any, TypeVar
 
 import pytest
 
-__all__ = ["CANCEL_AFTER", "cancelled_among", "ending_within", "together"]
+__all__ = [
+    "CANCEL_AFTER",
+    "EACH_MOMENT",
+    "Moment",
+    "cancelled_among",
+    "cancelled_with",
+    "ending_within",
+    "together",
+]
 
 T = TypeVar("T")
 
-CANCEL_AFTER = (0, 1, 2, 3, 4, 5, 8, 13, 21, 34, 55)
-"""After how many turns of the event loop to cancel: all of a quick call, some of a slow one."""
+Moment = int | float
+"""When to cancel: an int is so many turns of the event loop, a float so many seconds."""
+
+CANCEL_AFTER: tuple[Moment, ...] = (0, 1, 2, 3, 4, 5, 8, 13, 21, 34, 55, 0.0005, 0.002, 0.008, 0.03)
+"""Turns find every await of a call that waits for nothing, seconds those of one on a network."""
+
+EACH_MOMENT = pytest.mark.parametrize("moment", CANCEL_AFTER, ids=str)
+"""Runs a test with `moment`, each time with a new backend."""
 
 
 async def ending_within(seconds: float, call: Awaitable[T]) -> T:
@@ -44,23 +58,48 @@ async def cancelled_among(
         The results of all neighbours, two for each entry of `CANCEL_AFTER`.
     """
     results: list[T] = []
-    for turns in CANCEL_AFTER:
-        before = asyncio.create_task(neighbour())
-        cancelled = asyncio.create_task(victim())
-        after = asyncio.create_task(neighbour())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        cancelled.cancel()
-        tasks = (before, cancelled, after)
-        try:
-            await ending_within(seconds, asyncio.wait(tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-        for task in (before, after):
-            if task.cancelled():
-                pytest.fail("a call was cancelled because another one was")
-            results.append(task.result())
-        if not cancelled.cancelled():
-            cancelled.result()  # it had ended already, or made something else of the cancellation
+    for moment in CANCEL_AFTER:
+        results += await cancelled_with(seconds, victim, neighbour, moment)
     return results
+
+
+async def cancelled_with(
+    seconds: float,
+    victim: Callable[[], Coroutine[Any, Any, object]],
+    neighbour: Callable[[], Coroutine[Any, Any, T]],
+    moment: Moment,
+    *,
+    is_first: bool = False,
+) -> list[T]:
+    """Cancels a call at one moment, among two others that go on.
+
+    Args:
+        seconds: within which all of them end after that.
+        victim: makes the call that is cancelled.
+        neighbour: makes each of the others.
+        moment: when.
+        is_first: the cancelled call begins first, so the others wait for what it has begun;
+            otherwise between the two.
+
+    Returns:
+        The results of both neighbours.
+    """
+    tasks = [] if is_first else [asyncio.create_task(neighbour())]
+    cancelled = asyncio.create_task(victim())
+    tasks += [asyncio.create_task(neighbour()) for _ in range(2 - len(tasks))]
+    if isinstance(moment, float):
+        await asyncio.sleep(moment)
+    else:
+        for _ in range(moment):
+            await asyncio.sleep(0)
+    cancelled.cancel()
+    try:
+        await ending_within(seconds, asyncio.wait([cancelled, *tasks]))
+    finally:
+        for task in (cancelled, *tasks):
+            task.cancel()
+    if any(task.cancelled() for task in tasks):
+        pytest.fail("a call was cancelled because another one was")
+    if not cancelled.cancelled():
+        cancelled.result()  # it had ended already, or made something else of the cancellation
+    return [task.result() for task in tasks]

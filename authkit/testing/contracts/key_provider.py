@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from contextlib import suppress
+from typing import Any, ClassVar
 
 import pytest
 
 from authkit.clock import Clock
+from authkit.errors import BackendUnavailable
 from authkit.interfaces import KeyProvider, Refreshable
 from authkit.jose.signing import SigningKey
 from authkit.testing.contracts.backend import Advance, Outage, needs
-from authkit.testing.contracts.concurrency import cancelled_among, together
-from authkit.testing.contracts.key_provider_finding import KeyProviderFinding, verifies
+from authkit.testing.contracts.concurrency import together
+from authkit.testing.contracts.key_provider_finding import verifies
+from authkit.testing.contracts.key_provider_leases import (
+    AT_ONCE,
+    KeyProviderLeases,
+    RefreshableProvider,
+)
 from authkit.testing.contracts.published_keys import jwk_set
 
 __all__ = ["KeyProviderContract"]
 
-AT_ONCE = 50
-
 Rotate = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Publishes another JWK Set, and lets the provider know of it."""
+"""Publishes another JWK Set, and makes the provider notice: by a `refresh`, or by its own poll."""
 
 
-class _RefreshableProvider(KeyProvider, Refreshable, Protocol): ...
-
-
-class KeyProviderContract(KeyProviderFinding):
+class KeyProviderContract(KeyProviderLeases):
     """What a KeyProvider promises.
 
     Subclass it and override the fixture `provider`, which gives a provider of the keys in
@@ -36,6 +38,9 @@ class KeyProviderContract(KeyProviderFinding):
             @pytest.fixture
             def provider(self, published, clock):
                 return MyProvider(json.dumps(published), clock=clock)
+
+    The provider of the fixture has asked nothing yet, where it can be made without asking, so
+    that the suite sees how it begins.
 
     Attributes:
         can_rotate: the fixture `rotate` is overridden.
@@ -50,7 +55,7 @@ class KeyProviderContract(KeyProviderFinding):
     is_refreshable: bool = False
 
     abilities: ClassVar[Mapping[str, type]] = {
-        **KeyProviderFinding.abilities,
+        **KeyProviderLeases.abilities,
         "is_refreshable": Refreshable,
     }
 
@@ -58,45 +63,6 @@ class KeyProviderContract(KeyProviderFinding):
     def rotate(self) -> Rotate:
         """Override it, and declare `can_rotate = True`, where keys can change."""
         raise NotImplementedError("can_rotate = True needs the fixture `rotate`")
-
-    # Leases
-
-    async def test_a_found_key_may_be_used_now(self, provider: KeyProvider, clock: Clock) -> None:
-        """Its lease has not run out, and is not withdrawn."""
-        found = await self.find_one(provider, "ec", "ES256")
-        assert found.lease.trusted_until > clock.time()
-        assert not found.lease.withdrawn
-
-    async def test_every_find_shares_the_lease(self, provider: KeyProvider) -> None:
-        """The lease of a key is one object, so that who has found it hears of its end."""
-        first = await self.find_one(provider, "ec", "ES256")
-        second = await self.find_one(provider, "ec", "ES256")
-        (rsa,) = await self.find(provider, "rsa", "RS256")
-        assert first.lease is second.lease
-        assert first.thumbprint == second.thumbprint != rsa.thumbprint
-
-    # Concurrency
-
-    async def test_answers_many_at_once(self, provider: KeyProvider) -> None:
-        """Fifty questions at the same time get the answers that one would get."""
-        asked = [("ec", "ES256"), ("rsa", "RS256"), ("twins", "ES384"), ("unknown", "ES256")]
-        found = await together(
-            self.timeout_seconds, (provider.find(*asked[n % 4]) for n in range(AT_ONCE))
-        )
-        assert [len(keys) for keys in found] == [(1, 1, 2, 0)[n % 4] for n in range(AT_ONCE)]
-        assert len({id(keys[0].lease) for keys in found[::4]}) == 1
-
-    @pytest.mark.parametrize("kid", ["ec", "unknown"])
-    async def test_a_cancelled_question_harms_no_other(
-        self, provider: KeyProvider, kid: str
-    ) -> None:
-        """Cancelled at any await, `find` leaves the answers of others right and in time."""
-        found = await cancelled_among(
-            self.timeout_seconds,
-            lambda: self.find(provider, kid, "ES256"),
-            lambda: self.find(provider, "rsa", "RS256"),
-        )
-        assert [[key.kid for key in keys] for keys in found] == [["rsa"]] * len(found)
 
     # Rotation
 
@@ -152,7 +118,7 @@ class KeyProviderContract(KeyProviderFinding):
 
     @needs("is_refreshable")
     async def test_refreshing_changes_nothing_by_itself(
-        self, provider: _RefreshableProvider
+        self, provider: RefreshableProvider
     ) -> None:
         """Where the issuer publishes the same keys, they keep their leases, however many ask."""
         before = await self.find_one(provider, "ec", "ES256")
@@ -160,6 +126,30 @@ class KeyProviderContract(KeyProviderFinding):
         after = await self.find_one(provider, "ec", "ES256")
         assert after.lease is before.lease
         assert not before.lease.withdrawn
+
+    @needs("can_fail")
+    async def test_an_outage_from_the_start_is_no_answer(
+        self, provider: KeyProvider, outage: Outage, advance: Advance
+    ) -> None:
+        """A provider that never had keys knows of none: BackendUnavailable, and never `()`."""
+        async with outage():
+            await advance(self.staleness_seconds)
+            await self.assert_unavailable(provider.find("unknown", "ES256"))
+            with suppress(BackendUnavailable):  # it may have keys, if it was made with them
+                assert await self.find(provider, "ec", "ES256")
+        await self.assert_recovers(provider, advance)
+
+    @needs("can_fail", "is_context_manager")
+    async def test_can_be_entered_in_an_outage(
+        self, provider: Any, outage: Outage, advance: Advance
+    ) -> None:
+        """Entering neither waits for an issuer that cannot be reached nor fails because of it."""
+        async with outage():
+            await self.in_time(provider.__aenter__())
+        try:
+            await self.assert_recovers(provider, advance)
+        finally:
+            await self.in_time(provider.__aexit__(None, None, None))
 
     @needs("can_fail")
     async def test_known_keys_outlast_an_outage(
@@ -185,7 +175,7 @@ class KeyProviderContract(KeyProviderFinding):
 
     @needs("can_fail", "is_refreshable")
     async def test_a_failed_refresh_says_so(
-        self, provider: _RefreshableProvider, outage: Outage, advance: Advance
+        self, provider: RefreshableProvider, outage: Outage, advance: Advance
     ) -> None:
         """`refresh` raises where it could not fetch, and the known keys stay."""
         await self.use(provider)

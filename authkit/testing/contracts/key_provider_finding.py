@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from authkit.errors import SignatureInvalid
+from authkit.errors import BackendUnavailable, SignatureInvalid
 from authkit.interfaces import KeyProvider, VerificationKey
 from authkit.jose.jws import UnverifiedToken, verify_signature
 from authkit.jose.signing import SigningKey
-from authkit.testing.contracts.backend import BackendContract
+from authkit.testing.contracts.backend import Advance, BackendContract
 from authkit.testing.contracts.difficult_text import DIFFICULT_TEXTS
 from authkit.testing.contracts.published_keys import make_signing_keys, published_document
 
 __all__ = ["KeyProviderFinding", "verifies"]
+
+A_FETCH_SECONDS = 0.02
+"""What a fetch in the background is given before a caller comes again."""
 
 
 class KeyProviderFinding(BackendContract):
@@ -55,6 +59,17 @@ class KeyProviderFinding(BackendContract):
     async def find_one(self, provider: KeyProvider, kid: str | None, alg: str) -> VerificationKey:
         (found,) = await self.find(provider, kid, alg)
         return found
+
+    async def assert_recovers(self, provider: KeyProvider, advance: Advance) -> VerificationKey:
+        """Checks that after an outage a key is found, by a caller that comes again when told to."""
+        await advance(self.staleness_seconds)
+        for _ in range(2):
+            try:
+                return await self.find_one(provider, "ec", "ES256")
+            except BackendUnavailable as error:
+                await advance(error.retry_after_seconds)
+                await asyncio.sleep(A_FETCH_SECONDS)  # what it began it may end in the background
+        return await self.find_one(provider, "ec", "ES256")
 
     @pytest.mark.parametrize("name", ["rsa", "ec", "ed", "without_alg", "namesake_ec"])
     async def test_finds_a_key_that_verifies(

@@ -20,8 +20,8 @@ from authkit.interfaces import (
 )
 from authkit.testing.contracts.backend import Advance, Outage, needs, wait_until
 from authkit.testing.contracts.revocation_coverage import Revoke, RevokeAll
+from authkit.testing.contracts.revocation_crowd import RevocationCrowd
 from authkit.testing.contracts.revocation_examples import EACH_SCOPE, revocation, token, token_with
-from authkit.testing.contracts.revocation_keeping import RevocationKeeping
 
 __all__ = ["RevocationStoreContract"]
 
@@ -34,7 +34,7 @@ class _LiftingStore(RevocationStore, RevocationLifting, Protocol): ...
 class _FeedingStore(RevocationStore, RevocationFeed, Protocol): ...
 
 
-class RevocationStoreContract(RevocationKeeping):
+class RevocationStoreContract(RevocationCrowd):
     """What a RevocationStore promises.
 
     Subclass it and override the fixture `store`, which gives an empty store for each test:

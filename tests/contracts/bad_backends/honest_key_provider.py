@@ -67,6 +67,7 @@ class HonestProvider:
         for jwk in self.parsed(published):
             kept = self.kept(old, jwk)
             self.leases[jwk] = self.lease() if kept is None else kept
+            self.prolong(self.leases[jwk])
         kept_leases = set(map(id, self.leases.values()))
         self.withdraw([lease for lease in old.values() if id(lease) not in kept_leases])
 
@@ -79,6 +80,12 @@ class HonestProvider:
     def lease(self) -> KeyLease:
         return KeyLease(self.clock.time() + 3600)
 
+    def prolong(self, lease: KeyLease) -> None:
+        lease.trusted_until = self.clock.time() + 3600
+
+    def is_trusted(self, lease: KeyLease) -> bool:
+        return lease.trusted_until > self.clock.time()
+
     def withdraw(self, leases: list[KeyLease]) -> None:
         for lease in leases:
             lease.withdrawn = True
@@ -88,7 +95,7 @@ class HonestProvider:
 
     def usable(self, kid: str | None, alg: str) -> Iterator[VerificationKey]:
         for jwk, lease in self.leases.items():
-            if self.fits(jwk, kid, alg):
+            if self.fits(jwk, kid, alg) and self.is_trusted(lease):
                 with suppress(UnusableKey):
                     yield jwk.verification_key(lease)
 

@@ -1,8 +1,9 @@
-"""Key providers that are wrong about leases, rotation, outages or concurrency."""
+"""Key providers that are wrong about leases, rotation or outages."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -18,8 +19,10 @@ class MakesALeaseForEach(HonestProvider):
     breaks = (
         "test_a_key_that_is_gone_is_withdrawn",
         "test_a_key_that_stays_keeps_its_lease",
-        "test_answers_many_at_once",
+        "test_a_refresh_moves_the_lease_forward",
+        "test_an_expired_key_is_not_found",
         "test_another_key_of_the_same_id_is_another_key",
+        "test_answers_many_at_once",
         "test_every_find_shares_the_lease",
         "test_known_keys_outlast_an_outage",
         "test_refreshing_changes_nothing_by_itself",
@@ -34,9 +37,73 @@ class MakesALeaseForEach(HonestProvider):
 
 class StartsWithoutTrust(HonestProvider):
     breaks = ("test_a_found_key_may_be_used_now", "test_a_key_that_stays_keeps_its_lease")
+    breaks_more = True
 
-    def lease(self) -> KeyLease:
-        return KeyLease(self.clock.time())
+    def prolong(self, lease: KeyLease) -> None:
+        lease.trusted_until = self.clock.time()
+
+    def is_trusted(self, lease: KeyLease) -> bool:
+        return True
+
+
+class NeverProlongs(HonestProvider):
+    breaks = ("test_a_refresh_moves_the_lease_forward", "test_an_expired_key_is_not_found")
+
+    def prolong(self, lease: KeyLease) -> None:
+        """Leaves the end of the lease where it was at first."""
+
+
+class TrustsForEver(HonestProvider):
+    breaks = ("test_a_lease_has_an_end", "test_an_expired_key_is_not_found")
+
+    def prolong(self, lease: KeyLease) -> None:
+        lease.trusted_until = math.inf
+
+
+class FindsExpiredKeys(HonestProvider):
+    breaks = ("test_an_expired_key_is_not_found",)
+
+    def is_trusted(self, lease: KeyLease) -> bool:
+        return True
+
+
+class ProlongsInAnOutage(HonestProvider):
+    breaks = ("test_an_expired_key_is_not_found",)
+
+    async def ask(self) -> None:
+        if self.is_down:
+            for lease in self.leases.values():
+                self.prolong(lease)
+        await super().ask()
+
+
+class BeginsWithAnAnswer(HonestProvider):
+    """Until its first fetch it says that there is no key."""
+
+    breaks = ("test_an_outage_from_the_start_is_no_answer",)
+
+    def __init__(self, published: Mapping[str, Any], clock: Clock) -> None:
+        super().__init__(published, clock)
+        self.leases.clear()
+        self.has_fetched = False
+
+    async def ask(self) -> None:
+        if self.is_down and not self.has_fetched:
+            return
+        await super().ask()
+        self.has_fetched = True
+
+
+class EntersWithKeysOnly(HonestProvider):
+    breaks = ("test_can_be_entered_in_an_outage",)
+    declares: ClassVar[Mapping[str, object]] = {"is_context_manager": True}
+
+    async def __aenter__(self) -> EntersWithKeysOnly:
+        await self.ask()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing."""
 
 
 class NeverWithdraws(HonestProvider):
@@ -52,6 +119,7 @@ class NeverWithdraws(HonestProvider):
 class WithdrawsAll(HonestProvider):
     breaks = (
         "test_a_key_that_stays_keeps_its_lease",
+        "test_a_refresh_moves_the_lease_forward",
         "test_answers_many_at_once",
         "test_refreshing_changes_nothing_by_itself",
     )
@@ -90,7 +158,12 @@ class NeverLooksAgain(HonestProvider):
 
 
 class TakesAnOutageForAnAnswer(HonestProvider):
-    breaks = ("test_an_outage_ends", "test_an_unknown_key_in_an_outage_stays_unknown")
+    breaks = (
+        "test_an_expired_key_is_not_found",
+        "test_an_outage_ends",
+        "test_an_outage_from_the_start_is_no_answer",
+        "test_an_unknown_key_in_an_outage_stays_unknown",
+    )
 
     async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
         try:
@@ -126,7 +199,10 @@ class ForgetsInAnOutage(HonestProvider):
 
 
 class StaysDown(HonestProvider):
-    breaks = ("test_an_outage_ends",)
+    breaks = (
+        "test_an_expired_key_is_not_found",
+        "test_an_outage_ends",
+    )
 
     def set_down(self, is_down: bool) -> None:
         self.is_down = True
@@ -146,7 +222,9 @@ class KnowsOneOutageOnly(HonestProvider):
 class LetsItsDriversErrorsOut(HonestProvider):
     breaks = (
         "test_a_failed_refresh_says_so",
+        "test_an_expired_key_is_not_found",
         "test_an_outage_ends",
+        "test_an_outage_from_the_start_is_no_answer",
         "test_an_unknown_key_in_an_outage_stays_unknown",
     )
 
@@ -159,7 +237,9 @@ class LetsItsDriversErrorsOut(HonestProvider):
 class HangsInAnOutage(HonestProvider):
     breaks = (
         "test_a_failed_refresh_says_so",
+        "test_an_expired_key_is_not_found",
         "test_an_outage_ends",
+        "test_an_outage_from_the_start_is_no_answer",
         "test_an_unknown_key_in_an_outage_stays_unknown",
     )
 
@@ -167,41 +247,3 @@ class HangsInAnOutage(HonestProvider):
         if self.is_down:
             await asyncio.Event().wait()
         await super().ask()
-
-
-class SharesOneFetch(HonestProvider):
-    """Whoever comes while a fetch is on waits for it, and is cancelled with whoever else waits."""
-
-    breaks = ("test_a_cancelled_question_harms_no_other",)
-
-    def __init__(self, published: Mapping[str, Any], clock: Clock) -> None:
-        super().__init__(published, clock)
-        self.fetch: asyncio.Task[None] | None = None
-
-    async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
-        if self.fetch is None:
-            self.fetch = asyncio.create_task(self.fetching())
-        await self.fetch
-        return await super().find(kid, alg)
-
-    async def fetching(self) -> None:
-        try:
-            await asyncio.sleep(0)
-        finally:
-            self.fetch = None
-
-
-class NeverFreesItsLock(HonestProvider):
-    breaks = ("test_a_cancelled_question_harms_no_other",)
-
-    def __init__(self, published: Mapping[str, Any], clock: Clock) -> None:
-        super().__init__(published, clock)
-        self.lock = asyncio.Lock()
-
-    async def find(self, kid: str | None, alg: str) -> tuple[VerificationKey, ...]:
-        await self.lock.acquire()
-        await asyncio.sleep(0)  # where a cancellation leaves the lock behind
-        try:
-            return await super().find(kid, alg)
-        finally:
-            self.lock.release()

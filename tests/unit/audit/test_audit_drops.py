@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from authkit.audit.drops import Drops
+from authkit.audit.log_lines import log_lines
 
 
 def test_there_is_nothing_to_tell_where_nothing_was_dropped() -> None:
@@ -29,7 +32,7 @@ def test_a_report_counts_what_no_report_has_told_of() -> None:
     assert drops.report(9.0, is_last=True) is None
 
 
-def test_a_flood_is_reported_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flood_is_reported_once_a_second() -> None:
     """While the queue stays full, a report with every batch would only add to the flood."""
     drops = Drops()
     drops.add_request(1.0)
@@ -40,10 +43,38 @@ def test_a_flood_is_reported_once_a_second(caplog: pytest.LogCaptureFixture) -> 
     told = drops.report(1.0, is_last=False)
     assert told is not None
     assert told["data"] == {"count": 2, "control_count": 0, "since": 2.0}
-    assert caplog.messages == [
-        "audit: 1 request and 0 control events were dropped",
-        "audit: 2 request and 0 control events were dropped",
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines so far."""
+    asyncio.run(log_lines.drain(5))
+    return caplog.messages
+
+
+def test_the_log_tells_when_dropping_begins_and_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """One line at once, whatever becomes of the sink, and one with the count when it is over."""
+    drops = Drops()
+    drops.end()
+    for number in range(3):
+        drops.add_request(float(number))
+    assert logged(caplog) == ["audit: events are being dropped: the queue is full"]
+    drops.report(0.0, is_last=False)
+    drops.add_control(4.0)
+    drops.report(1.0, is_last=False)
+    assert len(logged(caplog)) == 1
+    drops.report(1.5, is_last=False)
+    assert len(logged(caplog)) == 1
+    assert drops.report(2.0, is_last=False) is None
+    assert logged(caplog)[1:] == ["audit: no more events are dropped; 4 were"]
+    drops.add_request(5.0)
+    assert drops.report(2.1, is_last=True) is not None
+    assert logged(caplog)[2:] == [
+        "audit: events are being dropped: the queue is full",
+        "audit: no more events are dropped; 1 were",
     ]
+    drops.add_request(6.0)
+    drops.end()
+    assert len(logged(caplog)) == 6
 
 
 def test_the_last_report_does_not_wait() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import ssl
 from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
 
 from authkit.audit import AuditTrail
+from authkit.audit.backlog import Backlog
+from authkit.audit.health import reason_of
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import AuditEvent, StateChange
 from authkit.testing import ManualClock
@@ -45,6 +49,53 @@ async def test_a_full_batch_does_not_linger() -> None:
         await until(lambda: len(sink.batches) == 2)
         assert [len(batch) for batch in sink.batches] == [2, 2]
     assert [len(batch) for batch in sink.batches] == [2, 2, 1]
+
+
+async def test_the_trail_keeps_up_with_a_busy_loop() -> None:
+    """A batch costs turns of the loop, in each of which many clients bring an event."""
+
+    class FarSink(ControlledSink):
+        async def write(self, events: Sequence[AuditEvent]) -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await super().write(events)
+
+    async def client() -> None:
+        for _ in range(400):
+            trail.append_request(request())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    sink = FarSink()
+    async with AuditTrail(sink) as trail:
+        await asyncio.gather(*(client() for _ in range(100)))
+        assert trail.stats()["dropped_total"] == 0
+    assert sink.sequences == list(range(1, 40_001))
+
+
+async def test_a_large_batch_is_made_with_turns_for_requests_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Making the events of a batch holds the loop up for one slice at a time."""
+    taken: list[int] = []
+    take = Backlog.take
+
+    def noted(backlog: Backlog, limit: int) -> tuple[AuditEvent, ...]:
+        events = take(backlog, limit)
+        taken.append(len(events))
+        # Comes before the next slice only if that one waits for the next turn.
+        asyncio.get_running_loop().call_soon(taken.append, 0)
+        return events
+
+    monkeypatch.setattr(Backlog, "take", noted)
+    sink = ControlledSink()
+    trail = AuditTrail(sink)
+    for number in range(700):
+        trail.append_request(request(number))
+    async with trail:
+        await until(lambda: sink.batches)
+    assert taken[:5] == [250, 0, 250, 0, 200]
+    assert [len(batch) for batch in sink.batches] == [700]
 
 
 async def test_a_failed_batch_is_given_again_as_it_was() -> None:
@@ -119,7 +170,12 @@ async def test_a_change_of_state_is_told_once(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(OSError("redis://:s3cret@db"), "failed"), (TimeoutError(), "timed_out")]
+    ("error", "code"),
+    [
+        (OSError("redis://:s3cret@db"), "failed"),
+        (OSError(errno.ENOSPC, "s3cret"), "failed"),
+        (TimeoutError(), "timed_out"),
+    ],
 )
 async def test_the_text_of_a_foreign_exception_is_not_logged(
     error: Exception, code: str, caplog: pytest.LogCaptureFixture
@@ -144,6 +200,27 @@ async def test_the_text_of_a_foreign_exception_is_not_logged(
     assert "(ValueError)" in caplog.text
     assert f"ControlledSink fails: {type(error).__name__}" in caplog.text
     assert heard[2].code == code
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "s3cret"), "OSError ENOSPC"),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "s3cret"),
+            "ConnectionRefusedError ECONNREFUSED",
+        ),
+        (OSError(99_999, "s3cret"), "OSError 99999"),
+        (OSError("s3cret"), "OSError"),
+        (ssl.SSLError(1, "s3cret"), "SSLError"),
+    ],
+)
+def test_the_number_of_a_system_error_is_named(error: OSError, reason: str) -> None:
+    """A full disk and a missing right are told apart; a number of another kind is none."""
+    assert reason_of(error) == reason
+    outage = BackendUnavailable("audit", "not written")
+    outage.__cause__ = error
+    assert reason_of(outage) == f"BackendUnavailable: audit: not written ({reason})"
 
 
 async def test_a_write_that_hangs_is_cancelled_and_given_again() -> None:

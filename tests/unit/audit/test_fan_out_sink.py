@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from authkit.audit import AuditTrail, FanOutAuditSink
+from authkit.audit.log_lines import log_lines
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.interfaces import AuditEvent, Observable, StateChange
 from authkit.testing import ManualClock
@@ -156,6 +157,7 @@ async def test_each_sinks_state_is_told(caplog: pytest.LogCaptureFixture) -> Non
         assert fan_out.stats()["failing_sinks"] == 1
         second.error = None
         await fan_out.write(batch(1))
+        await log_lines.drain(5)
     assert [(c.interface, c.name, c.old, c.new, c.time) for c in heard] == [
         ("audit", "ControlledSink#2", "ok", "failing", 3.0),
         ("audit", "ControlledSink#2", "failing", "ok", 3.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -18,7 +21,7 @@ import pytest
 from authkit.audit import AuditTrail, LoggingAuditSink
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.interfaces import AuditEvent
-from tests.unit.audit.sinks import request
+from tests.unit.audit.sinks import request, until
 
 pytestmark = pytest.mark.anyio
 
@@ -186,16 +189,171 @@ async def test_the_roots_level_holds_no_audit_line_back(
     assert handler.sequences == [1, 4]
 
 
-async def test_a_disabled_logger_is_an_outage(
+async def test_a_disabled_logger_leaves_standard_error(
+    sink: LoggingAuditSink,
+    logger: logging.Logger,
+    handler: Lines,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`logging.config` disables loggers that it does not name; no line is lost by that."""
+    logger.disabled = True
+    await sink.write([EVENT])
+    await sink.write([replace(EVENT, sequence=2)])
+    told, *lines = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"audit: the logger {logger.name} is disabled")
+    assert "disable_existing_loggers" in told
+    assert [json.loads(line)["sequence"] for line in lines] == [1, 2]
+    logger.disabled = False
+    await sink.write([replace(EVENT, sequence=3)])
+    assert handler.sequences == [3]
+    logger.disabled = True
+    await sink.write([replace(EVENT, sequence=4)])
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+async def test_a_level_silences_a_disabled_logger_too(
+    sink: LoggingAuditSink, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who wants no audit lines says so by the logger's level."""
+    logger.disabled = True
+    logger.setLevel(logging.CRITICAL)
+    await sink.write([EVENT])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_configuration_that_forgets_the_loggers_loses_no_line() -> None:
+    """dictConfig disables what it does not name, unless told otherwise."""
+    script = """
+import asyncio
+import logging.config
+from authkit.audit import AuditTrail, LoggingAuditSink
+
+trail = AuditTrail(LoggingAuditSink())
+logging.config.dictConfig({"version": 1, "root": {"level": "INFO"}})
+
+async def main():
+    async with trail:
+        await trail.append_control("verifier.started")
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    told, line = done.stderr.splitlines()
+    assert "authkit_audit is disabled" in told
+    assert json.loads(line)["type"] == "verifier.started"
+
+
+class Quiet(Lines):
+    """Keeps its errors to itself, as the handlers of the standard library do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reported: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.reported.append(record.getMessage())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+async def test_a_full_disk_fails_the_write(
+    sink: LoggingAuditSink, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A FileHandler only prints a traceback; the trail must learn of it, once for the outage."""
+    full = logging.FileHandler("/dev/full")
+    logger.addHandler(full)
+    try:
+        with pytest.raises(BackendUnavailable) as raised:
+            await sink.write(events(3))
+        assert isinstance(raised.value.__cause__, OSError)
+        assert raised.value.__cause__.errno == errno.ENOSPC
+        assert capsys.readouterr().err == ""
+        trail = AuditTrail(sink, retry_seconds=0.001, drain_seconds=0.05)
+        async with trail:
+            trail.append_request(request())
+            await until(lambda: trail.stats()["is_failing"])
+        assert trail.stats()["written_total"] == 0
+    finally:
+        with suppress(OSError):
+            full.close()
+
+
+async def test_an_error_that_a_handler_keeps_fails_the_write(
     sink: LoggingAuditSink, logger: logging.Logger, handler: Lines
 ) -> None:
-    """`logging.config` disables loggers that it does not name; that must not go unnoticed."""
-    logger.disabled = True
-    with pytest.raises(BackendUnavailable, match="disable_existing_loggers"):
+    """Only the handler that failed gets the line again, and nothing is missing or out of order."""
+    quiet = Quiet()
+    quiet.fail_at = 2
+    logger.addHandler(quiet)
+    with pytest.raises(BackendUnavailable):
+        await sink.write(events(3))
+    assert (handler.sequences, quiet.sequences) == ([1, 2], [1])
+    await sink.write(events(3))
+    assert handler.sequences == quiet.sequences == [1, 2, 3]
+    assert quiet.reported == []
+
+
+async def test_a_handler_that_was_replaced_is_not_waited_for(
+    sink: LoggingAuditSink, logger: logging.Logger
+) -> None:
+    """Reconfiguring the log ends its outage: the new handler gets the line."""
+    quiet, other = Quiet(), Lines()
+    quiet.fail_at = 1
+    logger.addHandler(quiet)
+    with pytest.raises(BackendUnavailable):
+        await sink.write(events(2))
+    logger.removeHandler(quiet)
+    logger.addHandler(other)
+    await sink.write(events(2))
+    assert (quiet.sequences, other.sequences) == ([], [1, 2])
+
+
+async def test_a_batch_that_was_given_up_leaves_no_handler_out(
+    sink: LoggingAuditSink, logger: logging.Logger, handler: Lines
+) -> None:
+    """Another batch goes to all handlers, whoever failed with the one before."""
+    quiet = Quiet()
+    quiet.fail_at = 1
+    logger.addHandler(quiet)
+    with pytest.raises(BackendUnavailable):
+        await sink.write(events(1))
+    await sink.write([replace(EVENT, sequence=2)])
+    assert (handler.sequences, quiet.sequences) == ([1, 2], [2])
+
+
+async def test_errors_of_other_records_stay_with_their_handler(
+    sink: LoggingAuditSink, logger: logging.Logger
+) -> None:
+    """Whoever else logs to the same handler finds it as it was."""
+    quiet = Quiet()
+    logger.addHandler(quiet)
+    await sink.write(events(1))
+    quiet.fail_at = 2
+    logger.error("of another kind")
+    assert quiet.reported == ["of another kind"]
+    await sink.write([replace(EVENT, sequence=2)])
+    assert quiet.sequences == [1, 2]
+
+
+async def test_an_error_without_an_exception_fails_the_write(
+    sink: LoggingAuditSink, logger: logging.Logger
+) -> None:
+    """A handler may call handleError without having caught anything."""
+
+    class Odd(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            self.handleError(record)
+
+    logger.addHandler(Odd())
+    with pytest.raises(BackendUnavailable):
         await sink.write([EVENT])
-    logger.disabled = False
-    await sink.write([EVENT])
-    assert handler.sequences == [1]
 
 
 HOSTILE = 'a\nb\r\x00\x1b[31m\x7f\x85\u2028\u2029\u202e\ud800\U0001f600"}\\%s %d'

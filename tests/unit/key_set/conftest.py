@@ -22,7 +22,14 @@ def source(clock: ManualClock) -> ScriptedSource:
 
 @pytest.fixture
 def provider(source: ScriptedSource, clock: ManualClock) -> KeySetProvider:
-    return KeySetProvider(source, clock=clock, name="https://issuer.example", timeout_seconds=0.2)
+    """One that waits for longer than any test takes, also on a busy machine."""
+    return KeySetProvider(source, clock=clock, name="https://issuer.example", timeout_seconds=30)
+
+
+@pytest.fixture
+def impatient(source: ScriptedSource, clock: ManualClock) -> KeySetProvider:
+    """One whose requests soon give up, for a source that hangs."""
+    return KeySetProvider(source, clock=clock, name="https://issuer.example", timeout_seconds=0.1)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import tracemalloc
 
@@ -75,17 +76,18 @@ async def test_after_idling_a_request_waits_for_the_refresh(
 
 
 async def test_after_idling_in_an_outage_the_last_known_good_keys_are_served(
-    provider: KeySetProvider,
+    impatient: KeySetProvider,
     source: ScriptedSource,
     clock: ManualClock,
-    changes: list[StateChange],
 ) -> None:
     """Also where the server does not even say that it is down."""
-    await provider.find("a", "ES256")
+    changes: list[StateChange] = []
+    impatient.observe(changes.append)
+    await impatient.find("a", "ES256")
     source.gate.clear()
     clock.advance(1000)
 
-    assert kids(await provider.find("a", "ES256")) == ["a"]
+    assert kids(await impatient.find("a", "ES256")) == ["a"]
     assert [change.new for change in changes] == ["fresh", "last_known_good"]
 
 
@@ -111,7 +113,7 @@ async def test_an_outage_is_bridged_for_a_bounded_time_and_reported(
             await provider.find("a", "ES256")
     assert refused.value.__cause__ is DOWN
     source.answer = jwks("a")
-    clock.advance(30)
+    clock.advance(90)
     assert kids(await provider.find("a", "ES256")) == ["a"]
 
     assert [(change.old, change.new, change.code) for change in changes] == [
@@ -127,7 +129,7 @@ async def test_an_outage_is_bridged_for_a_bounded_time_and_reported(
         ("INFO", "authkit"),
         ("WARNING", "authkit"),
         ("ERROR", "authkit"),
-        ("INFO", "authkit"),
+        ("WARNING", "authkit"),
     ]
     assert "https://issuer.example: last_known_good, was fresh" in caplog.messages[1]
     assert "the key server is down" in caplog.messages[1]
@@ -170,7 +172,84 @@ async def test_within_the_cooldown_nothing_is_fetched_and_the_answer_comes_at_on
     assert source.fetches == 1
     clock.advance(18)
     source.answer = jwks("a")
+    with pytest.raises(BackendUnavailable):
+        await provider.find("a", "ES256")
+    await settle()
     assert kids(await provider.find("a", "ES256")) == ["a"]
+
+
+async def test_unavailable_is_answered_at_once_while_the_next_attempt_hangs(
+    provider: KeySetProvider, source: ScriptedSource, clock: ManualClock
+) -> None:
+    """No request waits for a server that was just found to be down; its end is noticed beside."""
+    source.answer = DOWN
+    with pytest.raises(BackendUnavailable):
+        await provider.find("a", "ES256")
+    source.gate.clear()
+    source.answer = jwks("a")
+    clock.advance(89)
+    for _ in range(3):
+        with pytest.raises(BackendUnavailable) as refused:
+            provider.find("a", "ES256").send(None)
+        assert refused.value.code == "backend_unavailable"
+        await settle()
+    assert source.fetches == 2
+
+    source.gate.set()
+    await settle()
+    assert kids(await provider.find("a", "ES256")) == ["a"]
+    assert source.fetches == 2
+
+
+async def test_a_first_fetch_that_is_overdue_is_not_waited_for(
+    provider: KeySetProvider, source: ScriptedSource, clock: ManualClock
+) -> None:
+    """A cold start waits for its keys, but each request only as long as there is hope."""
+    source.gate.clear()
+    first = asyncio.create_task(provider.find("a", "ES256"))
+    await settle()
+    assert not first.done()
+    clock.advance(30)
+    with pytest.raises(BackendUnavailable):
+        provider.find("a", "ES256").send(None)
+
+    source.gate.set()
+    assert kids(await first) == ["a"]
+
+
+async def test_a_changing_cause_is_logged_once_for_each_change(
+    provider: KeySetProvider,
+    source: ScriptedSource,
+    clock: ManualClock,
+    changes: list[StateChange],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever mends one fault sees the next; whoever asks often sees nothing more."""
+    causes = ["HTML", "garbage", "garbage", "status 500", "garbage"]
+    for cause in causes:
+        source.answer = BackendUnavailable("keys", cause)
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable):
+                await provider.find("a", "ES256")
+            await settle()
+        clock.advance(30)
+
+    assert caplog.messages == [
+        "keys of https://issuer.example: unavailable, was unknown (keys: HTML)",
+        "keys of https://issuer.example: still unavailable (keys: garbage)",
+        "keys of https://issuer.example: still unavailable (keys: status 500)",
+        "keys of https://issuer.example: still unavailable (keys: garbage)",
+    ]
+    assert [record.levelname for record in caplog.records] == ["ERROR", *["WARNING"] * 3]
+    assert [change.new for change in changes] == ["unavailable"]
+
+
+async def test_keys_that_were_never_in_doubt_are_no_warning(
+    provider: KeySetProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A usual start is silent under plain logging."""
+    await provider.find("a", "ES256")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_an_unknown_key_id_costs_one_fetch_that_the_request_waits_for(
@@ -238,14 +317,14 @@ async def test_an_unknown_key_id_is_an_outage_if_the_last_refresh_failed(
 
 
 async def test_an_unknown_key_id_is_an_outage_if_the_refresh_does_not_end(
-    provider: KeySetProvider, source: ScriptedSource, clock: ManualClock
+    impatient: KeySetProvider, source: ScriptedSource, clock: ManualClock
 ) -> None:
     """It could not be confirmed in time."""
-    await provider.find("a", "ES256")
+    await impatient.find("a", "ES256")
     clock.advance(30)
     source.gate.clear()
     with pytest.raises(BackendUnavailable) as refused:
-        await provider.find("new", "ES256")
+        await impatient.find("new", "ES256")
     assert refused.value.code == "key_unknown_unconfirmed"
     source.gate.set()
 

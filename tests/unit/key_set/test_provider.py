@@ -78,28 +78,29 @@ async def test_refreshes_and_finds_share_one_fetch(
 
 
 async def test_a_request_waits_only_so_long_while_the_fetch_goes_on(
-    provider: KeySetProvider, source: ScriptedSource
+    impatient: KeySetProvider, source: ScriptedSource
 ) -> None:
     """A slow key server costs one request its timeout, and serves the next one."""
     source.gate.clear()
     with pytest.raises(BackendUnavailable) as refused:
-        await provider.find("a", "ES256")
+        await impatient.find("a", "ES256")
     assert refused.value.interface == "keys"
     assert refused.value.code == "backend_unavailable"
     assert refused.value.retry_after_seconds == 30
 
     source.gate.set()
-    assert kids(await provider.find("a", "ES256")) == ["a"]
+    assert kids(await impatient.find("a", "ES256")) == ["a"]
     assert source.fetches == 1
 
 
 async def test_each_request_waits_by_its_own_timeout(
-    provider: KeySetProvider, source: ScriptedSource
+    source: ScriptedSource, clock: ManualClock
 ) -> None:
     """One that came later does not give up with the first."""
+    provider = KeySetProvider(source, clock=clock, timeout_seconds=1)
     source.gate.clear()
     first = asyncio.create_task(provider.find("a", "ES256"))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)
     second = asyncio.create_task(provider.find("a", "ES256"))
     with pytest.raises(BackendUnavailable):
         await first

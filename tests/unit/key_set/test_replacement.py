@@ -113,6 +113,45 @@ async def test_an_empty_set_is_what_the_issuer_publishes(
     assert await provider.find("a", "ES256") == ()
 
 
+@pytest.mark.parametrize(
+    ("published", "numbers"),
+    [
+        (jwks(), "0 entries, 0 skipped, 0 unusable"),
+        (jwks(OFF_CURVE), "1 entries, 0 skipped, 1 unusable"),
+        (jwks(OFF_CURVE, SECRET, {"kty": "FUTURE"}), "3 entries, 2 skipped, 1 unusable"),
+        (
+            jwks(*({**OFF_CURVE, "kid": f"k{number}"} for number in range(40))),
+            "40 entries, 0 skipped, 40 unusable",
+        ),
+    ],
+    ids=["empty", "off curve", "several", "many"],
+)
+async def test_a_set_without_a_usable_key_is_warned_of_and_so_is_its_end(
+    provider: KeySetProvider,
+    source: ScriptedSource,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+    published: bytes,
+    numbers: str,
+) -> None:
+    """Every token is refused then, so it must not look like a quiet day; once for each set."""
+    for answer in (published, published, jwks(OFF_CURVE, "a"), jwks("a")):
+        source.answer = answer
+        await provider.refresh()
+        clock.advance(30)
+
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"keys of https://issuer.example: no key that is published can be used ({numbers})",
+        ),
+        (
+            "WARNING",
+            "keys of https://issuer.example: a key that can be used is published again",
+        ),
+    ]
+
+
 async def test_a_rotation_is_told_once_with_what_identifies_both_sets(
     provider: KeySetProvider,
     source: ScriptedSource,

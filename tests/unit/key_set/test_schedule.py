@@ -91,20 +91,32 @@ def test_the_cooldown_goes_before_freshness() -> None:
 
 
 def test_nobody_waits_for_a_server_that_is_known_to_be_down() -> None:
-    """In an outage the last known good keys are served at once; a set nobody asked for is not."""
+    """In an outage the answer comes at once, with keys or without; a set nobody asked for waits."""
     times = schedule()
     times.started(0)
     times.succeeded(0, age_seconds=0, fresh_seconds=100)
-    assert times.may_serve_at_once(99)
-    assert not times.may_serve_at_once(101)
+    assert times.may_answer_at_once(99)
+    assert not times.may_answer_at_once(101)
 
     times.started(80)
     times.failed(85)
-    assert times.may_serve_at_once(101)
-    assert not times.may_serve_at_once(85 + 3 * 30)
+    assert times.may_answer_at_once(101)
+    assert not times.may_answer_at_once(85 + 3 * 30)
     times.started(1200)
     times.failed(1201)
-    assert not times.may_serve_at_once(1202)
+    assert times.may_answer_at_once(1202)
+    assert not times.may_answer_at_once(1201 + 3 * 30)
+
+
+def test_the_first_fetch_is_waited_for_until_it_is_overdue_or_has_failed() -> None:
+    """A cold start is no outage; what hangs from the start, or fails, is one."""
+    times = schedule()
+    assert not times.may_answer_at_once(0)
+    times.started(0)
+    assert not times.may_answer_at_once(4)
+    assert times.may_answer_at_once(5)
+    times.failed(6)
+    assert times.may_answer_at_once(7)
 
 
 def test_nobody_waits_for_a_fetch_that_is_overdue() -> None:
@@ -114,7 +126,7 @@ def test_nobody_waits_for_a_fetch_that_is_overdue() -> None:
     times.succeeded(0, age_seconds=0, fresh_seconds=100)
     times.started(200)
 
-    assert not times.may_serve_at_once(204)
-    assert times.may_serve_at_once(205)
+    assert not times.may_answer_at_once(204)
+    assert times.may_answer_at_once(205)
     times.succeeded(206, age_seconds=0, fresh_seconds=100)
-    assert not times.may_serve_at_once(400)
+    assert not times.may_answer_at_once(400)

@@ -535,6 +535,26 @@ class TestConfiguration:
         with pytest.raises(ConfigurationError, match="one of"):
             issuer_of(**options)
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"token_types": [5]},
+            {"required_claims": [5]},
+            {"algorithms": [["x"]]},
+            {"leeway_seconds": None},
+            {"leeway_seconds": "1"},
+            {"leeway_seconds": True},
+            {"max_token_lifetime_seconds": None},
+            {"mapping": ["x"]},
+            {"profile": ["x"]},
+        ],
+        ids=repr,
+    )
+    def test_values_of_another_type_are_refused(self, options: dict[str, Any]) -> None:
+        """With our own error, which names the option."""
+        with pytest.raises(ConfigurationError, match=next(iter(options))):
+            issuer_of(**options)
+
     @pytest.mark.parametrize("option", ["token_types", "required_claims"])
     def test_a_string_is_no_collection(self, option: str) -> None:
         """Its letters would be taken for names."""

@@ -32,11 +32,11 @@ def clock() -> ManualClock:
 async def by_issuer(web: Web, clock: ManualClock) -> AsyncIterator[HttpKeySource]:
     web.publish()
     async with web.client() as client:
-        yield HttpKeySource(issuer=ISSUER, client=client, clock=clock, timeout_seconds=0.2)
+        yield HttpKeySource(issuer=ISSUER, client=client, clock=clock, timeout_seconds=5)
 
 
 @pytest.fixture
 async def by_address(web: Web, clock: ManualClock) -> AsyncIterator[HttpKeySource]:
     web.publish()
     async with web.client() as client:
-        yield HttpKeySource(JWKS_URL, client=client, clock=clock, timeout_seconds=0.2)
+        yield HttpKeySource(JWKS_URL, client=client, clock=clock, timeout_seconds=5)

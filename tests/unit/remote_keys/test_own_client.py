@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -150,11 +151,59 @@ async def test_certificates_are_checked_and_the_environment_can_name_an_authorit
         return reply(JWKS)
 
     async with serving(answer, context) as port:
-        with pytest.raises(BackendUnavailable, match="ConnectError"):
+        with pytest.raises(BackendUnavailable) as refused:
             await HttpKeySource(f"https://127.0.0.1:{port}/").fetch(None)
+        assert str(refused.value) == (
+            "keys: 127.0.0.1 could not be asked: ConnectError "
+            "(CERTIFICATE_VERIFY_FAILED, self-signed certificate, verify code 18)"
+        )
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         document = await HttpKeySource(f"https://127.0.0.1:{port}/").fetch(None)
         assert document.body == JWKS
+
+
+async def test_a_refused_port_is_told_by_the_name_of_its_error() -> None:
+    """A port that nobody listens on, for an address and for a name with several."""
+
+    async def answer(request: bytes) -> bytes:
+        return b""
+
+    async with serving(answer) as port:
+        pass
+    for host in ("127.0.0.1", "localhost"):
+        source = HttpKeySource(f"http://{host}:{port}/", insecure_loopback_http=True)
+        with pytest.raises(BackendUnavailable) as refused:
+            await source.fetch(None)
+        assert str(refused.value).endswith("ConnectError (ECONNREFUSED)")
+
+
+async def test_a_name_that_is_not_known_is_told_by_the_resolver_s_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the client makes of what the resolver says."""
+
+    async def resolve(*arguments: object, **named: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    with pytest.raises(BackendUnavailable) as refused:
+        await HttpKeySource("https://keys.invalid/").fetch(None)
+    assert str(refused.value).endswith("could not be asked: ConnectError (EAI_NONAME)")
+
+
+async def test_a_server_without_tls_is_told_by_the_name_of_its_error() -> None:
+    """The likeliest wrong port."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BackendUnavailable, match=r"ConnectError \([A-Z0-9_]+\)$"):
+            await HttpKeySource(f"https://127.0.0.1:{port}/").fetch(None)
 
 
 async def test_the_environment_can_name_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,8 @@ class TestRefusing:
         assert [event.code for event in bench.sink.requests()] == ["credential_malformed"]
 
     @pytest.mark.parametrize(
-        "credential", ["", ".", "..", "a.b", "a.b.c.d.e", "opaque", 5, b"a.b.c", "é.é.é", "\ud800"]
+        "credential",
+        ["", ".", "..", "a.b", "a.b.c.d.e", "opaque", 5, b"a.b.c", [], {}, "é.é.é", "\ud800"],
     )
     async def test_garbage_is_malformed(self, bench: Bench, credential: Any) -> None:
         """Whatever it is, of whatever type."""
@@ -635,7 +636,7 @@ class TestFailedAttempts:
             "signature": bench.token(key=OTHER_KEY),
         }[kind]
         async with bench.verifier(**self.options(bench)) as verifier:
-            for _ in range(4):
+            for _ in range(3):
                 with pytest.raises((TokenMalformed, IssuerNotTrusted, SignatureInvalid)):
                     await verifier.verify(bad, context=self.CONTEXT)
             asked = bench.keys.finds
@@ -652,7 +653,7 @@ class TestFailedAttempts:
         token = bench.token()
         async with bench.verifier(**self.options(bench)) as verifier:
             await verifier.verify(token, context=self.CONTEXT)
-            for _ in range(4):
+            for _ in range(3):
                 with pytest.raises(TokenMalformed):
                     await verifier.verify("garbage", context=self.CONTEXT)
             await verifier.verify(token, context=self.CONTEXT)
@@ -700,9 +701,8 @@ class TestFailedAttempts:
         async with bench.verifier(**{**self.options(bench), "failed_attempts": limit}) as verifier:
             for number in range(20):
                 context = RequestContext(client_address=f"192.0.2.{number}")
-                for _ in range(2):
-                    with pytest.raises(TokenMalformed):
-                        await verifier.verify("garbage", context=context)
+                with pytest.raises(TokenMalformed):
+                    await verifier.verify("garbage", context=context)
             assert len(verifier._attempts._waiting) == 5
             with pytest.raises(RateLimited):
                 await verifier.verify("garbage", context=context)
