@@ -331,7 +331,7 @@ class RevocationStore(Protocol):
 
         Raises:
             ConfigurationError: `expires_at` or `issued_until` lies beyond what the store can
-                promise.
+                promise; `issued_until` may lie at least 60 s, the largest leeway, ahead.
             BackendUnavailable: the revocation may or may not have been kept (a full store
                 has not kept it); doing it again is safe.
         """
