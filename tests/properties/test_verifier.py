@@ -101,6 +101,7 @@ SIGNERS: list[tuple[str | None, str, Any]] = [
     (None, "EdDSA", ED), ("d", "Ed25519", ED), ("e", "RS256", RSA), (None, "PS512", RSA),
 ]  # fmt: skip
 MAX_HEADER_BYTES = 8 * 1024
+MAX_TOKEN_BYTES = 16 * 1024
 HEADER_NAMES = ("alg", "kid", "typ", "crit", "b64")
 CLAIM_NAMES = ("iss", "aud", "exp", "nbf", "iat", "sub", "jti", "sid", "client_id", "azp", "scope",
                "scp", "roles", "auth_time", "typ", "token_use", "at_hash", "events")  # fmt: skip
@@ -178,8 +179,9 @@ def tokens(draw: st.DrawFn, max_oddities: int = 0) -> str:
         if value is None and draw(st.booleans()):
             del parts[part][name]
     header_bytes = written(draw, parts[0])
-    assume(len(header_bytes) <= MAX_HEADER_BYTES)
-    return token(header_bytes, written(draw, parts[1]), key, alg)
+    text = token(header_bytes, written(draw, parts[1]), key, alg)
+    assume(len(header_bytes) <= MAX_HEADER_BYTES and len(text) <= MAX_TOKEN_BYTES)
+    return text
 
 
 GOOD = token(
