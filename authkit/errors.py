@@ -261,7 +261,7 @@ class BackendUnavailable(AuthkitError):
     because the last refresh of the key set failed.
 
     Attributes:
-        interface: `keys`, `revocations`, `limiter` or `audit`.
+        interface: `keys`, `revocations`, `limiter` or `audit`; `verifier` where the fault is ours.
         retry_after_seconds: when trying again makes sense.
     """
 

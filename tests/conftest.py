@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
 
+from authkit.audit.log_lines import log_lines
 from tests.guards import blocking_calls_refused, loopback_only
 
 pytest_plugins = ["authkit.testing.plugin"]
@@ -44,6 +46,13 @@ def _event_loop_never_blocked(blocking_calls: list[str]) -> Iterator[None]:
     blocking_calls.clear()
     yield
     assert not blocking_calls, "called in the event loop:\n" + "\n".join(blocking_calls)
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_of_earlier_tests() -> None:
+    # The audit trail logs in a thread; what one test has set off must not be read by the next.
+    if log_lines._thread is not None:
+        asyncio.run(log_lines.drain(5))
 
 
 @pytest.hookimpl(wrapper=True)
