@@ -129,10 +129,6 @@ class UnverifiedToken:
                 raise TokenMalformed(f"the {name} of the token's header is not a string")
         return JoseHeader(alg=alg, kid=members.get("kid"), typ=members.get("typ"))
 
-    def token_id_fallback(self) -> str:
-        """The SHA-256 of the signing input in hex: names a token that has no id of its own."""
-        return sha256(self._signing_input).hexdigest()
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}(of {len(self.text)} characters)"
 

@@ -41,11 +41,24 @@ class BackendErrors:
             BackendUnavailable: it is an outage.
             CancelledError: the request was cancelled.
         """
-        if isinstance(error, CancelledError):
-            task = current_task()
-            if task is None or task.cancelling():
-                raise error
+        _raise_if_cancelled(error)
         outage = self.outage(interface, error)
         if outage is error:
             raise outage
         raise outage from error
+
+    def pass_over(self, interface: str, error: Exception | CancelledError) -> None:
+        """Counts an outage that changes nothing for the request.
+
+        Raises:
+            CancelledError: the request was cancelled.
+        """
+        _raise_if_cancelled(error)
+        self.counts[interface] += 1
+
+
+def _raise_if_cancelled(error: BaseException) -> None:
+    if isinstance(error, CancelledError):
+        task = current_task()
+        if task is None or task.cancelling():
+            raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from asyncio import CancelledError
 
 from authkit.clock import Clock
 from authkit.errors import (
@@ -12,7 +12,7 @@ from authkit.errors import (
     SignatureInvalid,
     TokenMalformed,
 )
-from authkit.interfaces import LimitDecision, LimitRequest, RateLimit, RateLimiter, RequestContext
+from authkit.interfaces import LimitRequest, RateLimit, RateLimiter, RequestContext
 from authkit.verifier.backend_errors import BackendErrors
 from authkit.verifier.caller_limits import network_of
 
@@ -61,7 +61,7 @@ class FailedAttempts:
         self._limiter = limiter
         self._monotonic = clock.monotonic
         self._errors = errors
-        self._waiting: dict[str, tuple[float, RateLimited]] = {}
+        self._waiting: dict[str, float] = {}
 
     def check(self, context: RequestContext | None) -> None:
         """Returns if the address may try.
@@ -72,12 +72,12 @@ class FailedAttempts:
         if not self._waiting or context is None or context.client_address is None:
             return
         network = network_of(context.client_address)
-        entry = self._waiting.get(network)
-        if entry is None:
+        until = self._waiting.get(network)
+        if until is None or self._limit is None:
             return
-        left = entry[0] - self._monotonic()
+        left = until - self._monotonic()
         if left > 0:
-            raise RateLimited(entry[1].limits, left)
+            raise RateLimited([self._limit.name], left)
         del self._waiting[network]
 
     async def charge(self, context: RequestContext | None, error: BaseException) -> None:
@@ -95,17 +95,14 @@ class FailedAttempts:
         request = LimitRequest(limit=limit, key=f"address {network}")
         try:
             decision = await self._limiter.acquire((request,))
-        except Exception:
-            self._errors.counts["limiter"] += 1
+            (state,) = decision.states
+            # The attempt that used up the last counts as well: the next one is made in its turn.
+            has_one_left = decision.allowed is True and state.remaining > 0
+            wait = max(state.retry_after_seconds, limit.per_seconds / limit.rate)
+        except (Exception, CancelledError) as outage:
+            self._errors.pass_over("limiter", outage)
             return
-        if not decision.allowed or decision.states[0].remaining == 0:
-            over = RateLimited([limit.name], self._wait_seconds(decision))
+        if not has_one_left:
             while len(self._waiting) >= _MAX_ADDRESSES:
                 del self._waiting[next(iter(self._waiting))]
-            self._waiting[network] = (self._monotonic() + over.retry_after_seconds, over)
-
-    def _wait_seconds(self, decision: LimitDecision) -> float:
-        """Until the address has an attempt again; the one that used up the last counts as well."""
-        limit = cast(RateLimit, self._limit)
-        waits = (state.retry_after_seconds for state in decision.states)
-        return max(*waits, limit.per_seconds / limit.rate)
+            self._waiting[network] = self._monotonic() + wait

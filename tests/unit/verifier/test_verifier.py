@@ -560,10 +560,16 @@ class TestOutages:
         async with bench.verifier(limiter=vague, limits=[PER_SUBJECT]) as verifier:
             with pytest.raises(RateLimited):
                 await verifier.verify(bench.token())
+            context = RequestContext(client_address="192.0.2.1")
+            with pytest.raises(SignatureInvalid):
+                await verifier.verify(bench.token(key=OTHER_KEY), context=context)
 
-    async def test_a_forged_token_does_not_look_like_an_outage(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("failure", [RuntimeError("down"), asyncio.CancelledError()], ids=repr)
+    async def test_a_forged_token_does_not_look_like_an_outage(
+        self, bench: Bench, failure: BaseException
+    ) -> None:
         """The limiter that should count the attempt is down: it is refused all the same."""
-        options = {"limiter": FailingLimiter(RuntimeError("down"))}
+        options = {"limiter": FailingLimiter(failure)}
         context = RequestContext(client_address="192.0.2.1")
         async with bench.verifier(**options) as verifier:
             with pytest.raises(SignatureInvalid):
