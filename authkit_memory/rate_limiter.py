@@ -10,7 +10,7 @@ from authkit.clock import Clock, SystemClock
 from authkit.errors import BackendUnavailable
 from authkit.gcra import GcraTable
 from authkit.interfaces import LimitDecision, LimitRequest, StateChange
-from authkit_memory.reported_state import ReportedState
+from authkit.reported_state import AVAILABLE, ReportedState
 from authkit_memory.workers import warn_of_several_workers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class MemoryRateLimiter:
         self._table = GcraTable(max_keys)
         self._room_again = int(max_keys * _ROOM_AGAIN)
         self._monotonic = clock.monotonic
-        self._state = ReportedState("limiter", clock)
+        self._state = ReportedState("limiter", "memory", clock)
 
     async def acquire(self, requests: Sequence[LimitRequest]) -> LimitDecision:
         """Charges all of the requests, or none of them; see `RateLimiter.acquire`.
@@ -65,11 +65,12 @@ class MemoryRateLimiter:
         try:
             decision = self._table.acquire(requests, now)
         except BackendUnavailable:
-            self._state.set_full(True)
+            self._state.set("full", code="backend_unavailable")
             raise
-        if self._state.is_full:
+        if self._state.current != AVAILABLE:
             self._table.evict(now)
-            self._state.set_full(len(self._table) > self._room_again)
+            if len(self._table) <= self._room_again:
+                self._state.set(AVAILABLE)
         return decision
 
     def observe(self, listener: Callable[[StateChange], None]) -> None:

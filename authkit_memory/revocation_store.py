@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Self
 from authkit.clock import Clock, SystemClock
 from authkit.errors import ConfigurationError
 from authkit.interfaces import Revocation, RevocationReceipt, StateChange, TokenFacts
-from authkit_memory.earliest_time import EarliestTime
-from authkit_memory.feed import Feed, Subscription
-from authkit_memory.reported_state import ReportedState
+from authkit.reported_state import ReportedState
+from authkit.revocations import (
+    EarliestTime,
+    Feed,
+    Subscription,
+    filled_in,
+    longest_seconds,
+    require_within_horizon,
+)
 from authkit_memory.revocation_table import RevocationTable
-from authkit_memory.revocation_terms import filled_in, longest_seconds, require_within_horizon
 from authkit_memory.workers import warn_of_several_workers
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ class MemoryRevocationStore:
             raise ConfigurationError("max_token_lifetime_seconds must be positive and finite")
         self._clock = SystemClock() if clock is None else clock
         self._max_token_lifetime_seconds = float(max_token_lifetime_seconds)
-        self._state = ReportedState("revocations", self._clock)
+        self._state = ReportedState("revocations", "memory", self._clock)
         earliest = EarliestTime(self._clock, longest_seconds(self._max_token_lifetime_seconds))
         self._table = RevocationTable(max_entries, earliest, self._state)
         self._issuers = self._table.issuers

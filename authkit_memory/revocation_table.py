@@ -8,9 +8,8 @@ from itertools import count
 
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.interfaces import Revocation, RevocationScope, TokenFacts
-from authkit_memory.earliest_time import EarliestTime
-from authkit_memory.reported_state import ReportedState
-from authkit_memory.revocation_terms import answered_until, covers, merged
+from authkit.reported_state import AVAILABLE, ReportedState
+from authkit.revocations import EarliestTime, answered_until, covers, merged
 
 __all__ = ["RevocationTable"]
 
@@ -154,7 +153,7 @@ class RevocationTable:
             self._forget(now, _STEPS_AT_ONCE)
         if self._size >= self._max_entries:
             self.full_total += 1
-            self._state.set_full(True)
+            self._state.set("full", code="backend_unavailable")
             raise BackendUnavailable("revocations", "holds as many live revocations as it may")
 
     def _add(self, entry: _Entry) -> None:
@@ -199,5 +198,5 @@ class RevocationTable:
             if not ids:
                 del self.issuers[issuer]
         self._size -= 1
-        if self._state.is_full and self._size <= self._room_again:
-            self._state.set_full(False)
+        if self._size <= self._room_again:
+            self._state.set(AVAILABLE)

@@ -9,7 +9,7 @@ import pytest
 
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import Revocation, RevocationScope
-from authkit_memory.feed import Feed, Subscription
+from authkit.revocations import Feed, Subscription
 
 pytestmark = pytest.mark.anyio
 

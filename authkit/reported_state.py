@@ -8,30 +8,36 @@ from collections.abc import Callable
 from authkit.clock import Clock
 from authkit.interfaces import StateChange
 
-__all__ = ["ReportedState"]
+__all__ = ["AVAILABLE", "ReportedState"]
+
+AVAILABLE = "available"
+"""The state in which a backend does all that it promises."""
 
 _logger = logging.getLogger("authkit")
 
 
 class ReportedState:
-    """Whether a backend is `available` or `full`, and who wants to hear of it.
+    """The state that a backend is in, and who wants to hear of it.
 
     Args:
         interface: as in `StateChange`.
+        name: as in `StateChange`.
         clock: dates the changes.
+        state: the first one, which is told to nobody.
 
     Attributes:
-        is_full: the present state.
+        current: the present state.
         listener_errors_total: how often a listener raised.
     """
 
-    __slots__ = ("_clock", "_interface", "_listeners", "is_full", "listener_errors_total")
+    __slots__ = ("_clock", "_interface", "_listeners", "_name", "current", "listener_errors_total")
 
-    def __init__(self, interface: str, clock: Clock) -> None:
+    def __init__(self, interface: str, name: str, clock: Clock, *, state: str = AVAILABLE) -> None:
         self._interface = interface
+        self._name = name
         self._clock = clock
         self._listeners: list[Callable[[StateChange], None]] = []
-        self.is_full: bool = False
+        self.current: str = state
         self.listener_errors_total: int = 0
 
     def observe(self, listener: Callable[[StateChange], None]) -> None:
@@ -39,25 +45,33 @@ class ReportedState:
         if listener not in self._listeners:
             self._listeners.append(listener)
 
-    def set_full(self, is_full: bool) -> None:
-        """Notes the state, and tells the log and the listeners where it is another than before."""
-        if is_full == self.is_full:
+    def set(self, state: str, *, code: str | None = None, why: str = "") -> None:
+        """Notes the state, and tells the log and the listeners where it is another than before.
+
+        Args:
+            state: the new one.
+            code: what is wrong in it, or None where nothing is.
+            why: more about it for the log.
+        """
+        old = self.current
+        if state == old:
             return
-        self.is_full = is_full
-        old, new = ("available", "full") if is_full else ("full", "available")
+        self.current = state
         _logger.log(
-            logging.ERROR if is_full else logging.INFO,
-            "%s in memory: %s, was %s",
+            logging.INFO if code is None else logging.ERROR,
+            "%s in %s: %s, was %s%s",
             self._interface,
-            new,
+            self._name,
+            state,
             old,
+            f" ({why})" if why else "",
         )
         change = StateChange(
             interface=self._interface,
-            name="memory",
+            name=self._name,
             old=old,
-            new=new,
-            code="backend_unavailable" if is_full else None,
+            new=state,
+            code=code,
             time=self._clock.time(),
         )
         for listener in tuple(self._listeners):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from authkit.revocations import EarliestTime
 from authkit.testing import ManualClock
-from authkit_memory.earliest_time import EarliestTime
 
 NOW = 1_800_000_000.0
 WINDOW = 1000.0
