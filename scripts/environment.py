@@ -39,9 +39,12 @@ OLDEST_NODE = (20, 19)  # what tests/idp/package.json asks for
 PURPOSES = {
     "demo": (["cli"], ["build"]),
     "docs": ([], ["build", "docs"]),
-    "test": (["cli", "redis", "testing"], ["build", "test"]),
-    "bench": (["cli", "redis", "testing"], ["bench", "build", "test"]),
-    "check": (["cli", "login", "redis", "testing"], ["bench", "build", "check", "docs", "test"]),
+    "test": (["cli", "redis", "testing"], ["build", "redis-server", "test"]),
+    "bench": (["cli", "redis", "testing"], ["bench", "build", "redis-server", "test"]),
+    "check": (
+        ["cli", "login", "redis", "testing"],
+        ["bench", "build", "check", "docs", "redis-server", "test"],
+    ),
     "wheel": (["cli", "login", "redis", "testing"], ["test"]),
 }
 NEEDS_NODE = {"test", "bench", "check"}
