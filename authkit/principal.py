@@ -42,6 +42,7 @@ class _Fields:
 
     __slots__ = (
         "_claims",
+        "_facts",
         "authenticated_at",
         "client_id",
         "expires_at",
@@ -65,6 +66,7 @@ class _Fields:
     expires_at: float
     authenticated_at: float | None
     _claims: Mapping[str, Any]
+    _facts: object
 
 
 class Principal(_Fields):
@@ -162,7 +164,7 @@ class Principal(_Fields):
         return _rebuilt, (fields,)
 
 
-_NAMES = ("claims", *(name for name in _Fields.__slots__ if name != "_claims"))
+_NAMES = ("claims", *(name for name in _Fields.__slots__ if not name.startswith("_")))
 
 
 def assemble_principal(
@@ -178,9 +180,13 @@ def assemble_principal(
     expires_at: float,
     authenticated_at: float | None,
     claims: Mapping[str, Any],
+    facts: object = None,
     kind: type[Principal] = Principal,
 ) -> Principal:
     """A Principal as its class makes it, every field given and of its own type.
+
+    `facts` are what a revocation store asks for, where a token was proven; they are no part of
+    its value, and stay behind when it is pickled.
 
     For what makes one for each new token: calling a class with keywords takes 1 µs more.  The
     claims are not copied; whoever hands them over lets go of them.
@@ -198,6 +204,7 @@ def assemble_principal(
     fields.expires_at = expires_at
     fields.authenticated_at = authenticated_at
     fields._claims = claims
+    fields._facts = facts
     fields.__class__ = kind  # the same slots, closed from here on
     principal: Principal = fields
     return principal

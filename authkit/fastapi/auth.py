@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi.openapi.models import HTTPBearer
@@ -16,13 +24,15 @@ from authkit.fastapi.client_address import AddressResolver
 from authkit.fastapi.declaration import InstanceOnly
 from authkit.fastapi.guard import Guard, GuardSettings
 from authkit.fastapi.unprotected_routes import UnprotectedRoute, find_unprotected
-from authkit.fastapi.websocket import closed_on_expiry
+from authkit.fastapi.websocket import closed_with_token
 from authkit.policy import Requirement
 from authkit.policy.requirement import ClaimValue
 from authkit.principal import Principal
 from authkit.verifier import Verifier
 
 __all__ = ["Auth"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("authkit")
 
@@ -150,19 +160,36 @@ class Auth(Guard[Principal]):
     def watch(
         self, websocket: WebSocket, principal: Principal
     ) -> AbstractAsyncContextManager[None]:
-        """Ends the block and closes the WebSocket with 1008 when the principal's token expires.
+        """Ends the block and closes the WebSocket with 1008 when the principal's token does.
 
             await websocket.accept()
             async with auth.watch(websocket, caller):
                 async for text in websocket.iter_text(): ...
 
-        The block is cancelled at whatever it awaits; what follows it runs on.  The leeway
-        of the issuer is not granted again: the end is at `principal.expires_at`.
+        The token ends when it is revoked or expires, which is the reason that the close frame
+        gives: `token_revoked` or `token_expired`.  The block is cancelled at whatever it awaits;
+        what follows it runs on.  See `Verifier.watch` for what ends a token, and what does not.
 
         Raises:
-            ConfigurationError: no verifier, and so no clock, is in use.
+            ConfigurationError: no verifier is in use, or it has not been entered.
         """
-        return closed_on_expiry(websocket, principal, self._settings.current_verifier().clock)
+        return closed_with_token(websocket, self._settings.current_verifier().watch(principal))
+
+    def watch_stream(
+        self, source: AsyncIterable[T], principal: Principal
+    ) -> AsyncGenerator[T, None]:
+        """The items of `source` until the principal's token expires or is revoked.
+
+            return StreamingResponse(auth.watch_stream(news(), caller))
+
+        For what a response sends piece by piece, such as server-sent events.  At the end of the
+        token, waiting for the next item is cancelled, `source` is closed, and the response ends as
+        if there were no more.  When the client hangs up, `source` is closed as well.
+
+        Raises:
+            ConfigurationError: no verifier is in use, or it has not been entered.
+        """
+        return self._settings.current_verifier().watch(principal).stream(source)
 
     def unprotected_routes(
         self, app: ASGIApp, *, allowed: Collection[str] = ()

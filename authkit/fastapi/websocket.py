@@ -1,59 +1,35 @@
-"""Ends a WebSocket when the token that opened it expires."""
+"""Ends a WebSocket when the token that opened it is good no longer."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from authkit.clock import Clock
-from authkit.principal import Principal
+from authkit.errors import TokenExpired, TokenRevoked
+from authkit.verifier import TokenWatch
 
-__all__ = ["closed_on_expiry"]
-
-# The wall clock may be set, and a timer stands still while the machine sleeps: so no single
-# timer is trusted with a whole token lifetime.
-_LONGEST_WAIT_SECONDS = 60.0
+__all__ = ["closed_with_token"]
 
 
 @asynccontextmanager
-async def closed_on_expiry(
-    websocket: WebSocket, principal: Principal, clock: Clock
-) -> AsyncIterator[None]:
-    """Runs the block until `principal.expires_at`, then cancels it and closes with 1008."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle | None = None
-    deadline = asyncio.timeout(None)
-
-    def look() -> None:
-        nonlocal timer
-        left = principal.expires_at - clock.time()
-        if left <= 0:
-            deadline.reschedule(loop.time())
-        else:
-            timer = loop.call_later(min(left, _LONGEST_WAIT_SECONDS), look)
-
+async def closed_with_token(websocket: WebSocket, watch: TokenWatch) -> AsyncIterator[None]:
+    """Runs the block until the token ends, then cancels it and closes with 1008."""
     try:
-        async with deadline:
-            look()
+        async with watch:
             yield
-    except TimeoutError:
-        # One that the block raised of its own is not ours.
-        if not deadline.expired():
+    except (TokenExpired, TokenRevoked) as error:
+        # The block may have verified a token itself: that is for whoever wrote it.
+        if error is not watch.ended:
             raise
-    finally:
-        if timer is not None:
-            timer.cancel()
-    if deadline.expired():
-        await _close(websocket)
+        await _close(websocket, error.code)
 
 
-async def _close(websocket: WebSocket) -> None:
+async def _close(websocket: WebSocket, reason: str) -> None:
     states = (websocket.application_state, websocket.client_state)
     if WebSocketState.DISCONNECTED not in states:
         # The caller may hang up at this very moment.
         with suppress(WebSocketDisconnect, RuntimeError):
-            await websocket.close(WS_1008_POLICY_VIOLATION, "token_expired")
+            await websocket.close(WS_1008_POLICY_VIOLATION, reason)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -24,7 +26,7 @@ from authkit.verifier.backend_errors import BackendErrors
 from authkit.verifier.caller_limits import CallerLimits
 from authkit.verifier.issuer_verification import IssuerVerification
 
-__all__ = ["check_parts", "enter_all", "issuers_at_work", "observe", "unique"]
+__all__ = ["check_parts", "enter_all", "issuers_at_work", "observe", "unique", "whereabouts"]
 
 
 def check_parts(
@@ -145,3 +147,8 @@ def observe(parts: Iterable[Any], trail: AuditTrail) -> None:
     for part in parts:
         if isinstance(part, Observable):
             part.observe(write)
+
+
+def whereabouts() -> dict[str, str | int]:
+    """What ties the trail's producer, a random name, to the process that it is in."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection
 
 from authkit.audit import AuditTrail, ControlFields
@@ -76,6 +77,10 @@ class RevocationChanges:
             receipt = await change(revocation)
             fields = _fields(receipt.revocation, context)
         except ConfigurationError:
+            raise
+        except CancelledError:
+            fields = _fields(revocation, context)
+            self._trail.append_control_nowait(kind, "cancelled", **fields)
             raise
         except Exception as error:
             outage = self._errors.outage("revocations", error)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from asyncio import CancelledError
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -44,12 +42,16 @@ from authkit.verifier.composition import (
     issuers_at_work,
     observe,
     unique,
+    whereabouts,
 )
 from authkit.verifier.failed_attempts import FAILED_ATTEMPTS, FailedAttempts
+from authkit.verifier.figures import figures
 from authkit.verifier.issuer_verification import IssuerVerification
+from authkit.verifier.live_tokens import LiveTokens
 from authkit.verifier.no_revocation import NoRevocation
 from authkit.verifier.records import Records
 from authkit.verifier.revocation_changes import RevocationChanges
+from authkit.verifier.token_watch import TokenWatch
 
 __all__ = ["Verifier"]
 
@@ -128,6 +130,7 @@ class Verifier:
         observe(self._parts, self._trail)
         self._records = Records(self._trail, self._errors)
         self._changes = RevocationChanges(revocations, names, self._trail, self._errors)
+        self._live = LiveTokens(revocations, self.clock, self._errors)
         # Where the stack is used up there is no room left to make an error in.
         self._exhausted = BackendUnavailable("verifier", "the stack is used up")
         self._entered = 0
@@ -135,12 +138,10 @@ class Verifier:
 
     async def __aenter__(self) -> Self:
         if self._entered == 0:
-            self._stack = await enter_all(self._parts)
+            self._stack = await enter_all([*self._parts, self._live])
             if isinstance(self._revocations, NoRevocation):
                 _log.warning("tokens cannot be revoked: the Verifier was given NoRevocation()")
-            # Ties the trail's producer, a random name, to the process that it is in.
-            whereabouts: dict[str, str | int] = {"host": socket.gethostname(), "pid": os.getpid()}
-            self._trail.append_control_nowait("verifier.started", "accepted", data=whereabouts)
+            self._trail.append_control_nowait("verifier.started", "accepted", data=whereabouts())
         self._entered += 1
         return self
 
@@ -260,17 +261,19 @@ class Verifier:
             raise ConfigurationError(_NOT_ENTERED)
         return await self._changes.lift(revocation, context)
 
+    def watch(self, principal: Principal) -> TokenWatch:
+        """Watches the token of a connection that stays open: `async with verifier.watch(caller)`.
+
+        Raises:
+            ConfigurationError: the Verifier has not been entered.
+        """
+        if not self._entered:
+            raise ConfigurationError(_NOT_ENTERED)
+        return self._live.watch(principal)
+
     def stats(self) -> Mapping[str, float]:
         """Figures since the Verifier was made; those that only grow end in `_total`."""
-        figures: dict[str, float] = {
-            f"verifications_{outcome}_total": count
-            for outcome, count in self._records.outcomes.items()
-        }
-        for interface, count in self._errors.counts.items():
-            figures[f"{interface}_errors_total"] = count
-        figures["token_cache_entries"] = sum(map(len, self._caches))
-        figures["token_cache_bytes"] = sum(cache.size_bytes for cache in self._caches)
-        return figures
+        return figures(self._records, self._errors, self._caches, self._live)
 
     def _recalled(self, token: str, now: float) -> ProvenToken | None:
         for cache in self._caches:

@@ -15,6 +15,9 @@ from authkit.interfaces import RequestContext
 from authkit.policy import Requirement
 from authkit.principal import Principal
 from authkit.testing import ManualClock
+from authkit.verifier import NoRevocation, TokenWatch
+from authkit.verifier.backend_errors import BackendErrors
+from authkit.verifier.live_tokens import LiveTokens
 
 START = 1_800_000_000.0
 
@@ -48,6 +51,9 @@ class ScriptedVerifier:
         self.clock = ManualClock(START)
         self.tokens: dict[str, Principal | Exception] = {"good": principal()}
         self.calls: list[tuple[Any, Requirement | None, RequestContext | None]] = []
+
+    def watch(self, principal: Principal) -> TokenWatch:
+        return LiveTokens(NoRevocation(), self.clock, BackendErrors()).watch(principal)
 
     async def verify(
         self,

@@ -15,12 +15,17 @@ from starlette.testclient import WebSocketDenialResponse
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from authkit.errors import BackendUnavailable, ConfigurationError, InsufficientScope
+from authkit.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    InsufficientScope,
+    TokenRevoked,
+)
 from authkit.fastapi import Auth, SignedIn
-from authkit.fastapi import websocket as module
 from authkit.principal import Principal
 from authkit.testing import ManualClock
 from authkit.testing.loopback import LoopbackServer
+from authkit.verifier import token_watch as module
 
 pytestmark = pytest.mark.anyio
 
@@ -274,6 +279,9 @@ async def test_a_caller_that_hangs_up_is_no_expiry(
     with pytest.raises(TimeoutError):
         async with auth.watch(websocket, caller()), asyncio.timeout(0):
             await asyncio.Event().wait()
+    with pytest.raises(TokenRevoked):
+        async with auth.watch(websocket, caller()):
+            raise TokenRevoked("token")
     assert messages == []
 
 

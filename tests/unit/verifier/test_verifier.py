@@ -33,6 +33,7 @@ from authkit.interfaces import (
     RateLimit,
     RequestContext,
     Revocation,
+    RevocationReceipt,
     RevocationScope,
     StateChange,
     TokenFacts,
@@ -367,6 +368,24 @@ class TestRevocation:
         assert "secret" not in str(caught.value)
         (act,) = [event for event in bench.sink.events if event.type == "token.revoked"]
         assert (act.outcome, act.code) == ("unavailable", "backend_unavailable")
+
+    async def test_a_revocation_that_is_cancelled_half_way_is_on_record(self, bench: Bench) -> None:
+        """The store may have kept it all the same."""
+
+        class Hanging(MemoryRevocationStore):
+            async def revoke(self, revocation: Revocation) -> RevocationReceipt:
+                await asyncio.Event().wait()
+                raise AssertionError
+
+        async with bench.verifier(revocations=Hanging(clock=bench.clock)) as verifier:
+            revocation = Revocation(scope=RevocationScope.SUBJECT, issuer=ISSUER, id="alice")
+            half_way = asyncio.create_task(verifier.revoke(revocation))
+            await asyncio.sleep(0)
+            half_way.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await half_way
+        (act,) = [event for event in bench.sink.events if event.type == "token.revoked"]
+        assert (act.outcome, act.data["id"]) == ("cancelled", "alice")
 
 
 class TestLimits:
