@@ -1,5 +1,8 @@
-"""The Redis backends of authkit."""
+"""authkit's backends in Redis: shared by all processes of a fleet."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from authkit_redis.backends import RedisBackends
+from authkit_redis.revocation_store import RedisRevocationStore
+
+__all__ = ["RedisBackends", "RedisRevocationStore"]

@@ -26,7 +26,9 @@ class RevocationKeeping(RevocationCoverage):
 
     has_horizon: bool = True
 
-    def test_names_the_longest_lifetime_that_it_vouches_for(self, store: RevocationStore) -> None:
+    async def test_names_the_longest_lifetime_that_it_vouches_for(
+        self, store: RevocationStore
+    ) -> None:
         """`max_token_lifetime_seconds` is a positive, finite number."""
         assert store.max_token_lifetime_seconds > 0
         assert math.isfinite(store.max_token_lifetime_seconds)

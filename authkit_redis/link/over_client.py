@@ -1,0 +1,194 @@
+"""The link over a client of redis-py that the application has: slower, but its own settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import MaxConnectionsError
+
+from authkit.errors import ConfigurationError
+from authkit_redis.link.errors import (
+    NotSent,
+    OutcomeUnknown,
+    Redirected,
+    ReplyError,
+    Saturated,
+)
+from authkit_redis.link.interface import Link, Script, Tail
+from authkit_redis.link.redis_py import translated
+from authkit_redis.link.tail import entries_of
+
+__all__ = ["ClientLink", "link_over"]
+
+
+def link_over(client: Redis | RedisCluster) -> Link:
+    """A link whose calls all go through a client of redis-py, which stays its owner's.
+
+    What the client retries by itself is run again, and a connection error of it tells not
+    whether the call was executed.
+
+    Raises:
+        ConfigurationError: not such a client, or one that decodes replies.
+    """
+    if not isinstance(client, Redis | RedisCluster):
+        raise ConfigurationError("the client must be a redis.asyncio.Redis or RedisCluster")
+    if client.get_encoder().decode_responses:
+        raise ConfigurationError(
+            "the client decodes replies to text; make it with decode_responses=False"
+        )
+    return ClientLink(client)
+
+
+class ClientLink:
+    """Every call through `execute_command` of a client."""
+
+    def __init__(self, client: Redis | RedisCluster) -> None:
+        self._client = client
+        self._calls = 0
+        self._in_flight = 0
+        self._timeouts = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Closes nothing: the client is its owner's."""
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | int],
+        *,
+        timeout_seconds: float,
+        is_repeatable: bool = False,
+    ) -> Any:
+        """Runs a script on the node that has the first key; all keys are in one slot."""
+        self._calls += 1
+        async with self._within(timeout_seconds):
+            sha1 = script.sha1.decode()
+            for has_failed in (False, True):
+                try:
+                    return await self._execute("EVALSHA", sha1, len(keys), *keys, *args)
+                except ReplyError as error:
+                    if error.code != "NOSCRIPT":
+                        raise
+                    return await self._execute("EVAL", script.source, len(keys), *keys, *args)
+                except OutcomeUnknown:
+                    if has_failed or not is_repeatable:
+                        raise
+
+    async def call(
+        self, *parts: bytes | int, timeout_seconds: float, key: bytes | None = None
+    ) -> Any:
+        """Runs one command that does not block; `key` chooses the node of a cluster."""
+        self._calls += 1
+        async with self._within(timeout_seconds):
+            return await self._raw(parts, key)
+
+    async def _raw(self, parts: Sequence[bytes | int], key: bytes | None) -> Any:
+        # redis-py does not reshape the reply to a command that is named in bytes; to choose
+        # the node of one, it would have to be named in text.
+        if isinstance(self._client, Redis):
+            return await self._execute(*parts)
+        try:
+            return await self._on_node(self._client, parts, key)
+        except (OutcomeUnknown, Redirected) as error:
+            # The client learns of a failover from the calls that it routes, which this is not.
+            await self._settled(self._client.nodes_manager.initialize())
+            if not isinstance(error, Redirected):
+                raise
+        return await self._on_node(self._client, parts, key)
+
+    async def _on_node(
+        self, client: RedisCluster, parts: Sequence[bytes | int], key: bytes | None
+    ) -> Any:
+        await self._settled(client.initialize())
+        try:
+            named: Any = key
+            node: Any = (
+                client.get_default_node() if key is None else client.get_node_from_key(named)
+            )
+        except Exception as error:
+            raise NotSent("no node of the Redis cluster is known to have a key") from error
+        return await self._settled(node.execute_command(*parts))
+
+    async def _execute(self, *parts: Any) -> Any:
+        client: Any = self._client
+        return await self._settled(client.execute_command(*parts))
+
+    async def _settled(self, call: Awaitable[Any]) -> Any:
+        self._in_flight += 1
+        try:
+            return await call
+        except MaxConnectionsError as error:
+            raise Saturated("the client has no connection left") from error
+        except Exception as error:
+            ours = translated(error, was_sent=True)
+            # The text of an error reply may quote keys and values, which a traceback would show.
+            raise ours from (None if isinstance(ours, ReplyError) else error)
+        finally:
+            self._in_flight -= 1
+
+    @asynccontextmanager
+    async def _within(self, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            self._timeouts += 1
+            raise OutcomeUnknown("no reply came in time") from error
+
+    def tail(self, key: bytes) -> Tail:
+        """A reader of the stream at a key, on a connection of the client's pool."""
+        return _ClientTail(self, key)
+
+    def stats(self) -> Mapping[str, float]:
+        """Counts since the link was made."""
+        return {
+            "calls_total": self._calls,
+            "in_flight": self._in_flight,
+            "timeouts_total": self._timeouts,
+        }
+
+
+class _ClientTail:
+    """A tail through the client, which has a connection for each command that waits."""
+
+    def __init__(self, link: ClientLink, key: bytes) -> None:
+        self._link = link
+        self._key = key
+
+    async def read(
+        self, position: bytes, *, count: int, block_seconds: float
+    ) -> list[tuple[bytes, list[bytes]]]:
+        """Waits for entries after a position."""
+        milliseconds = max(1, int(block_seconds * 1000))
+        parts = (b"XREAD", b"COUNT", count, b"BLOCK", milliseconds)
+        reply = await self._link.call(
+            *parts,
+            b"STREAMS",
+            self._key,
+            position,
+            timeout_seconds=block_seconds + _PATIENCE_SECONDS,
+            key=self._key,
+        )
+        return entries_of(reply)
+
+    async def aclose(self) -> None:
+        """Holds nothing open: the connection is back in the client's pool."""
+
+
+# How much longer than it blocks a read may take: making a connection, and the reply's way.
+_PATIENCE_SECONDS = 1.5

@@ -1,0 +1,47 @@
+"""What a channel stands on: where it writes, how commands are packed, what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import hiredis
+
+__all__ = ["Counts", "Wire", "pack"]
+
+# hiredis declares its argument as a tuple of one.
+pack = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
+
+
+class Wire(Protocol):
+    """Where a channel writes: an asyncio transport, or what stands in for one."""
+
+    def write(self, data: bytes) -> None:
+        """Takes data to be sent; it does not wait."""
+        ...
+
+    def close(self) -> None:
+        """Sends what it has taken, then closes."""
+        ...
+
+    def abort(self) -> None:
+        """Closes at once."""
+        ...
+
+    def forget(self) -> None:
+        """Frees what it can after its event loop was closed."""
+        ...
+
+
+class Counts:
+    """What the channels of one link have done so far."""
+
+    __slots__ = ("calls", "connects", "disconnects", "late_replies", "saturated", "timeouts")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.connects = 0
+        self.disconnects = 0
+        self.late_replies = 0
+        self.saturated = 0
+        self.timeouts = 0

@@ -1,0 +1,98 @@
+"""Asks Redis itself about one token, where the replica cannot answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from authkit.clock import Clock
+from authkit.interfaces import Revocation, TokenFacts
+from authkit.revocations import covers
+from authkit_redis.link import Link, LinkError, ReplyError
+from authkit_redis.revocations.digests import Digests, named
+from authkit_redis.revocations.entries import revocation_of, unpack_value
+from authkit_redis.revocations.keys import RevocationKeys
+from authkit_redis.revocations.scripts import ASK
+from authkit_redis.revocations.timing import Timing
+
+__all__ = ["Asking", "NotProven"]
+
+_POINT = re.compile(rb"(-?)\d+(?::(.{8}))?", re.DOTALL)
+
+
+class NotProven(LinkError):
+    """The server answered, but may lack revocations that were made."""
+
+
+class Asking:
+    """Asks about one token at a time.
+
+    Args:
+        link: to the servers.
+        keys: where the revocations are.
+        digests: hash the ids.
+        timing: its times.
+        clock: the monotonic one says when to ask again after a failure.
+
+    Attributes:
+        is_evicting: whether the server drops keys when its memory is full, so that a key that is
+            not there proves nothing.
+        asked_total: how often it asked.
+    """
+
+    def __init__(
+        self, link: Link, keys: RevocationKeys, digests: Digests, timing: Timing, clock: Clock
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._digests = digests
+        self._timing = timing
+        self._monotonic = clock.monotonic
+        self._again_at = float("-inf")
+        self.is_evicting: bool = False
+        self.asked_total: int = 0
+
+    async def find(self, token: TokenFacts) -> Revocation | None:
+        """A revocation that covers the token, or None where the server proves that there is none.
+
+        Raises:
+            LinkError: the server did not answer, or proves nothing.  Shortly after a server did
+                not answer it is not asked at all, so that requests do not queue up for it.
+        """
+        if self._monotonic() < self._again_at:
+            raise NotProven("Redis did not answer a moment ago")
+        self.asked_total += 1
+        points = [self._keys.point(digest) for digest in self._digests.of(token)]
+        try:
+            answer: Any = await self._link.run(
+                ASK,
+                (self._keys.head, self._keys.repair, *points),
+                (self._digests.check,),
+                timeout_seconds=self._timing.answer,
+                is_repeatable=True,
+            )
+        except LinkError:
+            self._again_at = self._monotonic() + self._timing.heartbeat
+            raise
+        _, age_ms, is_repaired, *values = answer
+        for (scope, name), value in zip(named(token), values, strict=True):
+            if value is not None:
+                revocation = _revocation(scope, token, name, value)
+                if revocation is not None and covers(revocation, token):
+                    return revocation
+        if age_ms < self._timing.settle * 1000 or is_repaired:
+            raise NotProven("Redis may lack revocations that are being written back")
+        if self.is_evicting:
+            raise NotProven("Redis may have evicted revocations: its policy is not noeviction")
+        return None
+
+
+def _revocation(scope: Any, token: TokenFacts, name: str, value: bytes) -> Revocation | None:
+    point = _POINT.fullmatch(value)
+    if point is None:
+        raise ReplyError("FOREIGN")
+    if point[1]:
+        return None  # lifted
+    packed = unpack_value(point[2]) if point[2] else None
+    # How long it is remembered is not asked: at least as long as this token lives.
+    return revocation_of(scope, token.issuer, name, token.expires_at, packed)

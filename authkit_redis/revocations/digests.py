@@ -1,0 +1,115 @@
+"""Keyed hashes in the place of ids, so that Redis holds no name of anybody."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+
+from authkit.errors import ConfigurationError
+from authkit.interfaces import RevocationScope, TokenFacts
+
+__all__ = ["DIGEST_BYTES", "SCOPE_NUMBERS", "Digests", "issuer_tag", "named"]
+
+DIGEST_BYTES = 15
+"""120 bits: no two ids meet by chance, and CPython keeps such a string in 48 bytes."""
+
+SCOPE_NUMBERS = {
+    RevocationScope.TOKEN: 1,
+    RevocationScope.SESSION: 2,
+    RevocationScope.SUBJECT: 3,
+    RevocationScope.CLIENT: 4,
+    RevocationScope.ISSUER: 5,
+    RevocationScope.VERSION: 6,
+    RevocationScope.KEY: 7,
+}
+"""What a scope is called in Redis; in the order of RevocationScope."""
+
+_MAX_TOKENS = 10_000
+_MAX_OTHERS = 20_000
+_LEAST_SECRET_BYTES = 16
+
+
+class Digests:
+    """Hashes ids, and remembers the hashes of the tokens seen last.
+
+    The hash is BLAKE2b (RFC 7693), keyed with what is derived from the secret.  Without a secret
+    it is the same for everybody: who reads the database can then try names, and find them.
+
+    Args:
+        secret: at least 16 bytes, the same for all processes; None is no secret.
+
+    Attributes:
+        check: differs where the secret differs, and tells nothing about it.
+
+    Raises:
+        ConfigurationError: the secret is not bytes, or too short.
+    """
+
+    __slots__ = ("_of_tokens", "_other", "check", "hash")
+
+    def __init__(self, secret: bytes | None) -> None:
+        key = b"" if secret is None else _derived(secret)
+
+        def hash(scope: RevocationScope, issuer: str, id: str) -> bytes:
+            name = issuer.encode("utf-8", "surrogatepass")
+            text = b"%c%d:%b%b" % (
+                SCOPE_NUMBERS[scope],
+                len(name),
+                name,
+                id.encode("utf-8", "surrogatepass"),
+            )
+            return blake2b(text, digest_size=DIGEST_BYTES, key=key).digest()
+
+        self.hash = hash
+        # Subjects, clients and keys return with other tokens; a token's own id does not.
+        self._other = lru_cache(_MAX_OTHERS)(hash)
+        self._of_tokens: dict[int, tuple[TokenFacts, tuple[bytes, ...]]] = {}
+        self.check: bytes = blake2b(b"check", digest_size=8, key=key).hexdigest().encode()
+
+    def of(self, token: TokenFacts) -> tuple[bytes, ...]:
+        """One digest for each of its ids that there is, in the order of `scopes`.
+
+        They are remembered for the very object, as a cached token comes with the same one.
+        """
+        known = self._of_tokens.get(id(token))
+        if known is not None and known[0] is token:
+            return known[1]
+        other, issuer = self._other, token.issuer
+        digests = tuple(
+            self.hash(scope, issuer, name)
+            if scope is RevocationScope.TOKEN
+            else other(scope, issuer, name)
+            for scope, name in named(token)
+        )
+        if len(self._of_tokens) >= _MAX_TOKENS:
+            del self._of_tokens[next(iter(self._of_tokens))]
+        self._of_tokens[id(token)] = (token, digests)
+        return digests
+
+
+def named(token: TokenFacts) -> list[tuple[RevocationScope, str]]:
+    """The ids of a token by scope, in the order of RevocationScope; those that it has."""
+    ids = (
+        (RevocationScope.TOKEN, token.token_id),
+        (RevocationScope.SESSION, token.session_id),
+        (RevocationScope.SUBJECT, token.subject),
+        (RevocationScope.CLIENT, token.client_id),
+        (RevocationScope.ISSUER, ""),
+        (RevocationScope.VERSION, token.subject),
+        (RevocationScope.KEY, token.key_thumbprint),
+    )
+    return [(scope, name) for scope, name in ids if name is not None]
+
+
+def issuer_tag(issuer: str) -> bytes:
+    """Four bytes that stand for an issuer in the log; two may share them, which does no harm."""
+    return blake2b(issuer.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+
+
+def _derived(secret: bytes) -> bytes:
+    if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET_BYTES:
+        raise ConfigurationError(
+            f"secret must be at least {_LEAST_SECRET_BYTES} bytes, for example "
+            "secrets.token_bytes(32), and the same for every process"
+        )
+    return blake2b(secret, digest_size=32, person=b"authkit-ids").digest()

@@ -1,0 +1,55 @@
+"""The issuers by the tags that the log has of them."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+from authkit_redis.link import Link
+from authkit_redis.revocations.digests import issuer_tag
+from authkit_redis.revocations.keys import RevocationKeys
+from authkit_redis.revocations.scripts import NAMES
+from authkit_redis.revocations.timing import Timing
+
+__all__ = ["IssuerNames"]
+
+
+class IssuerNames:
+    """Remembers which issuer a tag stands for.
+
+    Args:
+        link: to the servers.
+        keys: where the names are kept for all processes.
+        timing: how long a call may take.
+    """
+
+    def __init__(self, link: Link, keys: RevocationKeys, timing: Timing) -> None:
+        self._link = link
+        self._keys = keys
+        self._timing = timing
+        self._names: dict[bytes, str] = {}
+
+    def add(self, issuer: str) -> None:
+        """Learns of an issuer."""
+        self._names.setdefault(issuer_tag(issuer), issuer)
+
+    def get(self, tag: bytes) -> str | None:
+        """The issuer, where it is known here."""
+        return self._names.get(tag)
+
+    async def restore(self) -> None:
+        """Learns what others know of, and has them learn what is known here.
+
+        Raises:
+            LinkError: the server did not answer.
+        """
+        known = [(tag, name.encode("utf-8", "surrogatepass")) for tag, name in self._names.items()]
+        names: Any = await self._link.run(
+            NAMES,
+            (self._keys.issuers,),
+            tuple(chain.from_iterable(known)),
+            timeout_seconds=self._timing.timeout,
+            is_repeatable=True,
+        )
+        for tag, name in zip(names[::2], names[1::2], strict=True):
+            self._names.setdefault(tag, name.decode("utf-8", "surrogatepass"))

@@ -1,0 +1,358 @@
+"""The replica of the log in this process: how it follows, and what proves it up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+from authkit.clock import Clock
+from authkit_redis.link import Link, LinkError, Tail
+from authkit_redis.revocations.entries import (
+    NO_ENTRY,
+    Entry,
+    NotAnEntry,
+    is_before,
+    pack_id,
+    unpack,
+)
+from authkit_redis.revocations.keys import RevocationKeys
+from authkit_redis.revocations.repair import Repair
+from authkit_redis.revocations.scripts import HEARTBEAT, PAGE, RENEW
+from authkit_redis.revocations.table import RevocationTable
+from authkit_redis.revocations.timing import Timing
+
+__all__ = ["Replica"]
+
+_log = logging.getLogger("authkit")
+
+_PAGE = 200
+"""Entries read at once: what a page takes to take in, the event loop does nothing else."""
+
+_PASSED = 10_000
+_AWAITED = 100
+_NEVER = float("-inf")
+
+
+class Replica:
+    """Follows the log of one prefix.
+
+    It is up to date with what the server had when a heartbeat was *sent*, if the heartbeat's
+    answer names as the log's end an entry that this replica has been at.  That moment, not the
+    one of the answer, is `as_of`.  Every entry names the one before it: an entry that does not
+    follow the last one here, or an end that this replica never was at and that is not ahead of
+    it, means that the log is another one (a server restarted without its data, a failover to a
+    replica that lagged).  Then the log is read anew and merged with what is known here, nothing
+    that is known is dropped, and what the server lacks is written back.
+
+    Args:
+        link: to the servers.
+        keys: where the log is.
+        check: differs where the secret does; a log under another one is not followed.
+        table: takes the entries in.
+        timing: its times.
+        clock: tells the time; the monotonic one decides.
+        repair: writes back what the server lacks.
+        on_entries: called with the entries that said something new, after they were taken in.
+
+    Attributes:
+        table: as given.
+        as_of: when it was certainly up to date, by the monotonic clock.
+        as_of_wall: the same moment by the wall clock.
+        last_failure: what became of the last heartbeat; empty where it went well.
+        resyncs_total: how often the whole log was read.
+        forks_total: how often the log was found to be another one.
+        foreign_entries_total: entries of the log that authkit has not written.
+        failures_total: heartbeats and reads of the log that failed.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        keys: RevocationKeys,
+        check: bytes,
+        table: RevocationTable,
+        timing: Timing,
+        clock: Clock,
+        repair: Repair,
+        on_entries: Callable[[list[Entry]], None],
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._check = check
+        self.table = table
+        self._timing = timing
+        self._clock = clock
+        self._repair = repair
+        self._on_entries = on_entries
+        self._is_forked = False
+        self._epoch: bytes | None = None
+        self._position: bytes | None = None
+        self._passed: dict[bytes, None] = {}
+        self._awaited: deque[tuple[bytes, float, float]] = deque(maxlen=_AWAITED)
+        self._is_following = asyncio.Event()
+        self._wakes = asyncio.Event()
+        self._has_all = False
+        self.as_of: float = _NEVER
+        self.as_of_wall: float = _NEVER
+        self.last_failure: str = ""
+        self.resyncs_total: int = 0
+        self.forks_total: int = 0
+        self.foreign_entries_total: int = 0
+        self.failures_total: int = 0
+        _replicas.add(self)
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was certainly up to date; infinite before it ever was."""
+        # A machine that was suspended has not counted that time on the monotonic clock.
+        return max(self._clock.monotonic() - self.as_of, self._clock.time() - self.as_of_wall)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may answer that a token is not revoked."""
+        return self.age_seconds <= self._timing.max_staleness
+
+    def distrust(self) -> None:
+        """Forgets that it was ever up to date, as in a forked process, where nothing follows."""
+        self.as_of = self.as_of_wall = _NEVER
+
+    # The heartbeat
+
+    async def beat(self) -> None:
+        """Asks the server where the log ends, and does what follows from the answer.
+
+        Raises:
+            LinkError: the server did not answer, or not in time.
+        """
+        if self._is_forked:
+            await self._renew()
+        sent, sent_wall = self._clock.monotonic(), self._clock.time()
+        position = self._position
+        keys = self._keys
+        answer: Any = await self._link.run(
+            HEARTBEAT,
+            (keys.log, keys.head, keys.repair),
+            (self._check,),
+            timeout_seconds=self._timing.answer,
+            is_repeatable=True,
+        )
+        epoch, age_ms, end, is_repaired = answer
+        if epoch != self._epoch or position is None or self._position is None:
+            await self._resync(epoch)
+            self._wakes.set()
+            return
+        is_settled = age_ms >= self._timing.settle * 1000 and (self._has_all or not is_repaired)
+        if is_before(end, position):
+            # It was there already when this was asked: the log has lost its newest entries.
+            self._fork()
+        elif end in self._passed:
+            if is_settled:
+                self._prove(sent, sent_wall)
+        elif is_before(self._position, end):
+            is_late = bool(self._awaited)
+            if is_settled:
+                self._awaited.append((end, sent, sent_wall))
+            if is_late:
+                await self._catch_up()
+        else:
+            self._fork()
+
+    def _prove(self, sent: float, sent_wall: float) -> None:
+        if sent > self.as_of:
+            self.as_of, self.as_of_wall = sent, sent_wall
+        self._has_all = True
+
+    def _fork(self) -> None:
+        self._is_forked = True
+        self.forks_total += 1
+        self._is_following.clear()
+        self._wakes.set()
+
+    async def _renew(self) -> None:
+        """Has every process read the log anew, and none trust it before that is done."""
+        await self._link.run(
+            RENEW,
+            (self._keys.head,),
+            (self._epoch or b"",),
+            timeout_seconds=self._timing.timeout,
+            is_repeatable=True,
+        )
+        self._is_forked = False
+        self._epoch = None
+
+    # Reading
+
+    async def _resync(self, epoch: bytes) -> None:
+        self._is_following.clear()
+        self.resyncs_total += 1
+        was_current = self._clock.monotonic() - self.as_of <= self._timing.recent
+        known = self.table.digests()
+        # Not before its new end is known is anything awaited, or passed, in the new log.
+        self._position = None
+        self._awaited.clear()
+        self._passed.clear()
+        self._has_all = was_current
+        if known:
+            self._repair.begin()
+        start = b"-"
+        news: list[Entry] = []
+        while True:
+            end, entries = await self._page(start, announces=bool(known))
+            for _, payload in entries:
+                self._take(payload, news, known)
+            self._tell(news)
+            if end:
+                break
+            start = b"(" + entries[-1][0]
+            await asyncio.sleep(0)
+        self._epoch, self._position = epoch, end
+        self._passed[end] = None
+        self._is_following.set()
+        self._repair.finish(known)
+
+    async def _page(
+        self, start: bytes, *, announces: bool = False
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        announced_ms = round(self._timing.settle * 1000) if announces else 0
+        page: Any = await self._link.run(
+            PAGE,
+            (self._keys.log, self._keys.repair),
+            (start, _PAGE, announced_ms),
+            timeout_seconds=self._timing.timeout,
+            is_repeatable=True,
+        )
+        return page[0], list(zip(page[1::2], page[2::2], strict=True))
+
+    async def _catch_up(self) -> None:
+        """Reads what the tail has not brought in time."""
+        end = b""
+        while not end:
+            asked = self._position
+            if asked is None:
+                return
+            end, entries = await self._page(b"(" + asked)
+            if asked == self._position and self._is_following.is_set():
+                self._follow([(id, [b"v", payload]) for id, payload in entries])
+
+    async def tail(self, tail: Tail) -> None:
+        """Waits for the next entries, and takes them in.
+
+        Raises:
+            LinkError: the connection is lost.
+        """
+        await self._is_following.wait()
+        asked = self._position
+        entries = await tail.read(
+            asked or NO_ENTRY, count=_PAGE, block_seconds=self._timing.max_staleness / 10
+        )
+        # Another log, or what the tail left out, may have been read in the meantime.
+        if asked == self._position and self._is_following.is_set():
+            self._follow(entries)
+
+    def _follow(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
+        news: list[Entry] = []
+        for id, fields in entries:
+            before = self._take(fields[1], news, None)
+            if before is not None and before != pack_id(self._position or NO_ENTRY):
+                self._fork()
+                break
+            self._position = id
+            self._passed[id] = None
+            while self._awaited and not is_before(id, self._awaited[0][0]):
+                end, sent, sent_wall = self._awaited.popleft()
+                if end == id:
+                    self._prove(sent, sent_wall)
+        while len(self._passed) > _PASSED:
+            del self._passed[next(iter(self._passed))]
+        self._tell(news)
+
+    def _take(self, payload: bytes, news: list[Entry], known: set[bytes] | None) -> bytes | None:
+        """Takes an entry in; the packed id of the one before it, or None if it is foreign."""
+        try:
+            entry, before = unpack(payload)
+        except NotAnEntry:
+            self.foreign_entries_total += 1
+            return None
+        if self.table.apply(entry):
+            news.append(entry)
+        if (known or self._repair.is_pending) and self.table.is_matched_by(entry):
+            if known:
+                known.discard(entry.digest)
+            self._repair.saw(entry.digest)
+        return before
+
+    def _tell(self, news: list[Entry]) -> None:
+        if news:
+            self._on_entries(news[:])
+            news.clear()
+
+    # At work
+
+    async def run(self, on_change: Callable[[], None]) -> None:
+        """Follows until it is cancelled; `on_change` is called after each heartbeat."""
+        tail = asyncio.create_task(self._keep_tailing())
+        repair = asyncio.create_task(self._repair.run())
+        try:
+            while True:
+                self._wakes.clear()
+                try:
+                    await self.beat()
+                    self.last_failure = ""
+                except LinkError as error:
+                    self.failures_total += 1
+                    self.last_failure = str(error)
+                except Exception:
+                    self._note_fault()
+                on_change()
+                await self._forget()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._timing.heartbeat):
+                        await self._wakes.wait()
+        finally:
+            tail.cancel()
+            repair.cancel()
+            await asyncio.gather(tail, repair, return_exceptions=True)
+
+    async def _forget(self) -> None:
+        has_more = True
+        while has_more:
+            has_more = self.table.forget(_PAGE)
+            await asyncio.sleep(0)
+
+    async def _keep_tailing(self) -> None:
+        tail = self._link.tail(self._keys.log)
+        try:
+            while True:
+                try:
+                    await self.tail(tail)
+                except LinkError:
+                    self.failures_total += 1
+                    await asyncio.sleep(self._timing.heartbeat)
+                except Exception:
+                    self._note_fault()
+                    await asyncio.sleep(self._timing.heartbeat)
+        finally:
+            await tail.aclose()
+
+    def _note_fault(self) -> None:
+        # Whatever it was, the replica grows stale and says so; following must not end with it.
+        self.failures_total += 1
+        if self.failures_total < 10:
+            _log.exception("the replica of the revocations: a fault of authkit, going on")
+
+
+_replicas: WeakSet[Replica] = WeakSet()
+
+
+def _distrust_all() -> None:
+    for replica in tuple(_replicas):
+        replica.distrust()
+
+
+os.register_at_fork(after_in_child=_distrust_all)

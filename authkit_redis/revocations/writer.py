@@ -1,0 +1,129 @@
+"""Writes entries to the log, and to the points that answer for one id alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from authkit.revocations import EarliestTime
+from authkit_redis.link import Link
+from authkit_redis.revocations.entries import Entry, unpack_value
+from authkit_redis.revocations.keys import RevocationKeys
+from authkit_redis.revocations.scripts import WRITE
+
+__all__ = ["Writer", "Written"]
+
+_KEPT_AFTER_EXPIRY_SECONDS = 180.0
+"""A minute more than a revocation is answered, for what clocks and rounding take away."""
+
+
+class Written(NamedTuple):
+    """What became of an entry.
+
+    Attributes:
+        entry: as it stands in the log, merged with what was there.
+        expires_at: of the merged one, exactly.
+    """
+
+    entry: Entry
+    expires_at: float
+
+
+class Writer:
+    """Writes for one prefix.
+
+    Args:
+        link: to the servers.
+        keys: where.
+        check: differs where the secret does; the script refuses to mix secrets.
+        earliest: what is surely past already.
+    """
+
+    def __init__(
+        self, link: Link, keys: RevocationKeys, check: bytes, earliest: EarliestTime
+    ) -> None:
+        self._link = link
+        self._keys = keys
+        self._check = check
+        self._earliest = earliest
+
+    async def add(
+        self, entry: Entry, issuer: str, expires_at: float, now: float, timeout_seconds: float
+    ) -> Written:
+        """Adds a new entry, with the stamp of the server.
+
+        Args:
+            entry: its stamp is one that the new stamp must not be before.
+            issuer: whose tag the entry has.
+            expires_at: of the entry, not rounded.
+            now: what `expires_at` is in relation to.
+            timeout_seconds: for the whole call.
+
+        Raises:
+            LinkError: it may or may not have been added; adding it again does no harm.
+        """
+        life_ms = _life_ms(expires_at, now)
+        replies: Any = await self._link.run(
+            WRITE,
+            self._key_names([entry]),
+            (
+                self._check,
+                int(self._earliest.now()),
+                issuer.encode("utf-8", "surrogatepass"),
+                0,
+                *_arguments(entry, life_ms, is_new=True),
+            ),
+            timeout_seconds=timeout_seconds,
+            is_repeatable=True,
+        )
+        stamp, kept_ms, value = replies[0]
+        # One second more, as in the script: some of the life passes on the way.
+        longer = (int(kept_ms) - life_ms) / 1000 + 1 if int(kept_ms) > life_ms else 0.0
+        merged = Entry(
+            entry.what,
+            entry.expires_at + round(longer),
+            int(stamp),
+            unpack_value(value) if value else None,
+        )
+        return Written(merged, expires_at + longer)
+
+    async def restore(
+        self, entries: Sequence[Entry], announced_seconds: float, timeout_seconds: float
+    ) -> None:
+        """Writes entries back that the server may have lost; what is there already is merged.
+
+        Args:
+            entries: with the stamps that they have.
+            announced_seconds: for how long more is to be expected.
+            timeout_seconds: for the whole call.
+
+        Raises:
+            LinkError: some of them may have been written.
+        """
+        now = self._earliest.now()
+        lives = [(entry, _life_ms(entry.expires_at, now)) for entry in entries]
+        live = [(entry, life_ms) for entry, life_ms in lives if life_ms > 0]
+        operations = [
+            part for entry, life_ms in live for part in _arguments(entry, life_ms, is_new=False)
+        ]
+        await self._link.run(
+            WRITE,
+            self._key_names([entry for entry, _ in live]),
+            (self._check, int(now), b"", max(1, round(announced_seconds * 1000)), *operations),
+            timeout_seconds=timeout_seconds,
+            is_repeatable=True,
+        )
+
+    def _key_names(self, entries: Sequence[Entry]) -> list[bytes]:
+        keys = self._keys
+        points = [keys.point(entry.digest) for entry in entries]
+        return [keys.log, keys.head, keys.issuers, keys.repair, *points]
+
+
+def _life_ms(expires_at: float, now: float) -> int:
+    return round((expires_at - now + _KEPT_AFTER_EXPIRY_SECONDS) * 1000)
+
+
+def _arguments(entry: Entry, life_ms: int, *, is_new: bool) -> tuple[bytes | int, ...]:
+    packed = entry.packed_value
+    return (entry.what, entry.expires_at, max(1, life_ms), entry.stamp, packed, int(is_new))
