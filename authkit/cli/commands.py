@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from authkit.cli.revoke import revoke
+
 __all__ = ["run"]
 
 _app = typer.Typer(
     help="authkit: who calls your service, and taking that answer back.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 
@@ -50,6 +53,9 @@ def _demo(
             f"port {port} cannot be used: {error.strerror}; choose another with --port", err=True
         )
         raise typer.Exit(1) from error
+
+
+_app.command("revoke")(revoke)
 
 
 def run() -> None:
