@@ -142,7 +142,8 @@ class RedisRevocationStore:
         self._entered = 0
         self._following: asyncio.Task[None] | None = None
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._changed = asyncio.Event()
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._is_evicting = False
         self._revoked_total = 0
         self._lifted_total = 0
         self._unproven_total = 0
@@ -162,9 +163,17 @@ class RedisRevocationStore:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 while not self.is_fresh:
-                    self._changed.clear()
-                    await self._changed.wait()
+                    await self._next_report()
         return self.is_fresh
+
+    async def _next_report(self) -> None:
+        # Whoever waits may do so in another event loop than the one that follows.
+        waiting = (asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.add(waiting)
+        try:
+            await waiting[1].wait()
+        finally:
+            self._waiting.discard(waiting)
 
     # The interface
 
@@ -392,7 +401,7 @@ class RedisRevocationStore:
             await asyncio.wait([checking])
 
     async def _check(self) -> None:
-        self._asking.is_evicting = await admission(
+        self._is_evicting = await admission(
             self._link, self._keys, self._digests.check, self._timing
         )
 
@@ -408,7 +417,9 @@ class RedisRevocationStore:
 
     def _report(self) -> None:
         """Tells what state it is in, after a heartbeat."""
-        self._changed.set()
+        for loop, event in tuple(self._waiting):
+            with suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(event.set)
         if not self._replica.is_fresh:
             if self._state.current == _STARTING and not self._replica.failures_total:
                 return
@@ -417,7 +428,7 @@ class RedisRevocationStore:
                 code="revocations_unproven" if self._fails_open else "revocations_stale",
                 why=self._replica.last_failure,
             )
-        elif self._asking.is_evicting:
+        elif self._is_evicting:
             self._state.set(
                 _EVICTING,
                 code="revocations_evicting",

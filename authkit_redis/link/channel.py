@@ -61,7 +61,7 @@ class Channel(asyncio.Protocol):
         self.is_usable = True
         self.loop = loop
         # What `loop.create_future` does, without a Python function in between.
-        self._new_future = partial(asyncio.Future[Any], loop=loop)
+        self._new_future: Callable[[], asyncio.Future[Any]] = partial(asyncio.Future, loop=loop)
         self._counts = counts
         self._reply_timeout_seconds = reply_timeout_seconds
         self._max_in_flight = max_in_flight
@@ -167,11 +167,10 @@ class Channel(asyncio.Protocol):
             while value is not _NOTHING_YET:
                 if type(value) in _NOT_RESULTS:
                     self._receive(value)
+                elif (future := sent.popleft()[0]).done():
+                    self._counts.late_replies += 1
                 else:
-                    try:
-                        sent.popleft()[0].set_result(value)
-                    except asyncio.InvalidStateError:
-                        self._counts.late_replies += 1
+                    future.set_result(value)
                 value = reader.gets()
         except (HiredisError, IndexError) as error:
             # Not the protocol, or a reply that nobody asked for: no later one can be trusted.

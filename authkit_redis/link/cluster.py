@@ -18,7 +18,7 @@ from authkit_redis.link.errors import LinkError, NotSent, Redirected
 from authkit_redis.link.homes import OnFailure
 from authkit_redis.link.node import Limits, Node
 from authkit_redis.link.redis_py import translated
-from authkit_redis.link.wire import Counts, Wire
+from authkit_redis.link.wire import Counts, Wire, clock_of
 
 __all__ = ["ClusterHome", "SlotMap", "ask_for_slots"]
 
@@ -68,7 +68,7 @@ class ClusterHome:
         remap: Callable[[Address], Address] | None = None,
     ) -> None:
         self.loop = loop
-        self.now = loop.time
+        self.now = clock_of(loop)
         self.only: Node | None = None
         self._dialler = dialler
         self._ask = ask

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from authkit_redis.link.errors import LinkError, Redirected
 from authkit_redis.link.node import Dial, Limits, Node
 from authkit_redis.link.waiting import Call
-from authkit_redis.link.wire import Counts
+from authkit_redis.link.wire import Counts, clock_of
 
 __all__ = ["Home", "OnFailure", "SingleHome"]
 
@@ -83,7 +83,7 @@ class SingleHome:
         on_failure: OnFailure,
     ) -> None:
         self.loop = loop
-        self.now = loop.time
+        self.now = clock_of(loop)
         self._dial = dial
         self._limits = limits
         self._counts = counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -128,7 +129,7 @@ class MultiplexedLink:
 
     def _send(self, packed: bytes, timeout_seconds: float, context: Context) -> Awaitable[Any]:
         home = self._latest
-        if home is None or home.loop is not asyncio.get_running_loop():
+        if home is None or home.loop is not get_running_loop():
             home = self._home()
         deadline = home.now() + timeout_seconds
         node = home.only

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -53,6 +52,7 @@ class ClientLink:
         self._calls = 0
         self._in_flight = 0
         self._timeouts = 0
+        self._ending: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,27 +75,32 @@ class ClientLink:
         is_repeatable: bool = False,
     ) -> Any:
         """Runs a script on the node that has the first key; all keys are in one slot."""
-        self._calls += 1
-        async with self._within(timeout_seconds):
-            sha1 = script.sha1.decode()
-            for has_failed in (False, True):
-                try:
-                    return await self._execute("EVALSHA", sha1, len(keys), *keys, *args)
-                except ReplyError as error:
-                    if error.code != "NOSCRIPT":
-                        raise
-                    return await self._execute("EVAL", script.source, len(keys), *keys, *args)
-                except OutcomeUnknown:
-                    if has_failed or not is_repeatable:
-                        raise
+        return await self._within(timeout_seconds, self._run(script, keys, args, is_repeatable))
+
+    async def _run(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | int],
+        is_repeatable: bool,
+    ) -> Any:
+        sha1 = script.sha1.decode()
+        for has_failed in (False, True):
+            try:
+                return await self._execute("EVALSHA", sha1, len(keys), *keys, *args)
+            except ReplyError as error:
+                if error.code != "NOSCRIPT":
+                    raise
+                return await self._execute("EVAL", script.source, len(keys), *keys, *args)
+            except OutcomeUnknown:
+                if has_failed or not is_repeatable:
+                    raise
 
     async def call(
         self, *parts: bytes | int, timeout_seconds: float, key: bytes | None = None
     ) -> Any:
         """Runs one command that does not block; `key` chooses the node of a cluster."""
-        self._calls += 1
-        async with self._within(timeout_seconds):
-            return await self._raw(parts, key)
+        return await self._within(timeout_seconds, self._raw(parts, key))
 
     async def _raw(self, parts: Sequence[bytes | int], key: bytes | None) -> Any:
         # redis-py does not reshape the reply to a command that is named in bytes; to choose
@@ -141,14 +146,26 @@ class ClientLink:
         finally:
             self._in_flight -= 1
 
-    @asynccontextmanager
-    async def _within(self, seconds: float) -> AsyncIterator[None]:
+    async def _within(self, seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
+        self._calls += 1
+        # A task of its own: what the client makes of being cancelled cannot hold the caller up.
+        task = asyncio.create_task(call)
         try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError as error:
-            self._timeouts += 1
-            raise OutcomeUnknown("no reply came in time") from error
+            await asyncio.wait([task], timeout=seconds)
+            if not task.done():
+                self._timeouts += 1
+                raise OutcomeUnknown("no reply came in time")
+        finally:
+            if not task.done():
+                task.cancel()
+                self._ending.add(task)
+                task.add_done_callback(self._ended)
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody waits for it any more
 
     def tail(self, key: bytes) -> Tail:
         """A reader of the stream at a key, on a connection of the client's pool."""

@@ -37,6 +37,11 @@ async def admission(link: Link, keys: RevocationKeys, check: bytes, timing: Timi
             timeout_seconds=timing.timeout,
             is_repeatable=True,
         )
+        # Where the script was known already, nothing has been sent by EVAL, as it is once the
+        # server has forgotten it.
+        await link.call(
+            b"EVAL", b"return 1", 1, keys.head, timeout_seconds=timing.timeout, key=keys.head
+        )
     except AccessRefused as refused:
         raise ConfigurationError(f"revocations: {refused}") from refused
     except ReplyError as error:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from authkit.clock import Clock
+from authkit.errors import ConfigurationError
 from authkit.interfaces import Revocation, TokenFacts
 from authkit.revocations import covers
 from authkit_redis.link import Link, LinkError, ReplyError
@@ -17,7 +18,7 @@ from authkit_redis.revocations.timing import Timing
 
 __all__ = ["Asking", "NotProven"]
 
-_POINT = re.compile(rb"(-?)\d+(?::(.{8}))?", re.DOTALL)
+_POINT = re.compile(rb"(-)\d+|\d+(?::(.{8}))?", re.DOTALL)
 
 
 class NotProven(LinkError):
@@ -35,8 +36,6 @@ class Asking:
         clock: the monotonic one says when to ask again after a failure.
 
     Attributes:
-        is_evicting: whether the server drops keys when its memory is full, so that a key that is
-            not there proves nothing.
         asked_total: how often it asked.
     """
 
@@ -49,7 +48,6 @@ class Asking:
         self._timing = timing
         self._monotonic = clock.monotonic
         self._again_at = float("-inf")
-        self.is_evicting: bool = False
         self.asked_total: int = 0
 
     async def find(self, token: TokenFacts) -> Revocation | None:
@@ -66,15 +64,17 @@ class Asking:
         try:
             answer: Any = await self._link.run(
                 ASK,
-                (self._keys.head, self._keys.repair, *points),
+                (self._keys.log, self._keys.head, self._keys.repair, *points),
                 (self._digests.check,),
                 timeout_seconds=self._timing.answer,
                 is_repeatable=True,
             )
+        except ReplyError:
+            raise
         except LinkError:
             self._again_at = self._monotonic() + self._timing.heartbeat
             raise
-        _, age_ms, is_repaired, *values = answer
+        _, age_ms, is_repaired, is_evicting, *values = answer
         for (scope, name), value in zip(named(token), values, strict=True):
             if value is not None:
                 revocation = _revocation(scope, token, name, value)
@@ -82,7 +82,7 @@ class Asking:
                     return revocation
         if age_ms < self._timing.settle * 1000 or is_repaired:
             raise NotProven("Redis may lack revocations that are being written back")
-        if self.is_evicting:
+        if is_evicting:
             raise NotProven("Redis may have evicted revocations: its policy is not noeviction")
         return None
 
@@ -94,5 +94,8 @@ def _revocation(scope: Any, token: TokenFacts, name: str, value: bytes) -> Revoc
     if point[1]:
         return None  # lifted
     packed = unpack_value(point[2]) if point[2] else None
-    # How long it is remembered is not asked: at least as long as this token lives.
-    return revocation_of(scope, token.issuer, name, token.expires_at, packed)
+    try:
+        # How long it is remembered is not asked: at least as long as this token lives.
+        return revocation_of(scope, token.issuer, name, token.expires_at, packed)
+    except ConfigurationError as error:
+        raise ReplyError("FOREIGN") from error  # a value that the scope has not, or none

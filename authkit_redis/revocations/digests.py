@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -45,60 +46,74 @@ class Digests:
         ConfigurationError: the secret is not bytes, or too short.
     """
 
-    __slots__ = ("_of_tokens", "_other", "check", "hash")
+    __slots__ = ("_hash", "_of_tokens", "_other", "check")
 
     def __init__(self, secret: bytes | None) -> None:
         key = b"" if secret is None else _derived(secret)
 
-        def hash(scope: RevocationScope, issuer: str, id: str) -> bytes:
-            name = issuer.encode("utf-8", "surrogatepass")
-            text = b"%c%d:%b%b" % (
-                SCOPE_NUMBERS[scope],
-                len(name),
-                name,
-                id.encode("utf-8", "surrogatepass"),
-            )
-            return blake2b(text, digest_size=DIGEST_BYTES, key=key).digest()
+        keyed = blake2b(digest_size=DIGEST_BYTES, key=key)
 
-        self.hash = hash
+        def hash(beginning: bytes, id: str) -> bytes:
+            hashing = keyed.copy()  # cheaper than a new one
+            hashing.update(beginning + id.encode("utf-8", "surrogatepass"))
+            return hashing.digest()
+
+        self._hash = hash
         # Subjects, clients and keys return with other tokens; a token's own id does not.
         self._other = lru_cache(_MAX_OTHERS)(hash)
-        self._of_tokens: dict[int, tuple[TokenFacts, tuple[bytes, ...]]] = {}
+        self._of_tokens: OrderedDict[int, tuple[TokenFacts, tuple[bytes, ...]]] = OrderedDict()
         self.check: bytes = blake2b(b"check", digest_size=8, key=key).hexdigest().encode()
 
+    def hash(self, scope: RevocationScope, issuer: str, id: str) -> bytes:
+        """The digest of one id."""
+        return self._hash(_beginnings(issuer)[scope], id)
+
     def of(self, token: TokenFacts) -> tuple[bytes, ...]:
-        """One digest for each of its ids that there is, in the order of `scopes`.
+        """One digest for each of its ids, in the order of `named`.
 
         They are remembered for the very object, as a cached token comes with the same one.
         """
         known = self._of_tokens.get(id(token))
         if known is not None and known[0] is token:
             return known[1]
-        other, issuer = self._other, token.issuer
-        digests = tuple(
-            self.hash(scope, issuer, name)
-            if scope is RevocationScope.TOKEN
-            else other(scope, issuer, name)
-            for scope, name in named(token)
+        own, *beginnings = _beginnings(token.issuer).values()
+        others, other = zip(beginnings, _others(token), strict=True), self._other
+        digests = (
+            self._hash(own, token.token_id),
+            *[other(beginning, name) for beginning, name in others if name is not None],
         )
         if len(self._of_tokens) >= _MAX_TOKENS:
-            del self._of_tokens[next(iter(self._of_tokens))]
+            self._of_tokens.popitem(last=False)
         self._of_tokens[id(token)] = (token, digests)
         return digests
 
 
 def named(token: TokenFacts) -> list[tuple[RevocationScope, str]]:
     """The ids of a token by scope, in the order of RevocationScope; those that it has."""
-    ids = (
-        (RevocationScope.TOKEN, token.token_id),
-        (RevocationScope.SESSION, token.session_id),
-        (RevocationScope.SUBJECT, token.subject),
-        (RevocationScope.CLIENT, token.client_id),
-        (RevocationScope.ISSUER, ""),
-        (RevocationScope.VERSION, token.subject),
-        (RevocationScope.KEY, token.key_thumbprint),
-    )
+    ids = zip(SCOPE_NUMBERS, (token.token_id, *_others(token)), strict=True)
     return [(scope, name) for scope, name in ids if name is not None]
+
+
+def _others(token: TokenFacts) -> tuple[str | None, ...]:
+    """What it can be revoked by besides its own id, in the order of RevocationScope."""
+    issuer, version = "", token.subject
+    return (
+        token.session_id,
+        token.subject,
+        token.client_id,
+        issuer,
+        version,
+        token.key_thumbprint,
+    )
+
+
+@lru_cache(1_000)
+def _beginnings(issuer: str) -> dict[RevocationScope, bytes]:
+    """What is hashed before an id, by scope."""
+    name = issuer.encode("utf-8", "surrogatepass")
+    return {
+        scope: b"%c%d:%b" % (number, len(name), name) for scope, number in SCOPE_NUMBERS.items()
+    }
 
 
 def issuer_tag(issuer: str) -> bytes:

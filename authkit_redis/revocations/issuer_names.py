@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -52,4 +53,7 @@ class IssuerNames:
             is_repeatable=True,
         )
         for tag, name in zip(names[::2], names[1::2], strict=True):
-            self._names.setdefault(tag, name.decode("utf-8", "surrogatepass"))
+            with suppress(UnicodeDecodeError):
+                issuer = name.decode("utf-8", "surrogatepass")
+                if issuer_tag(issuer) == tag:  # else it is another program's
+                    self.add(issuer)

@@ -20,7 +20,7 @@ class RevocationKeys:
     Attributes:
         prefix: of every key.
         log: a stream, the source of truth: one entry for each revocation and each lifting.
-        head: a hash: which server this is and since when, and a check of the secret.
+        head: a hash: which server this is, since when, where the log ends, a check of the secret.
         issuers: a hash: the issuers by the tag that log entries have of them.
         repair: exists while a process writes back what the server has lost.
 

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Iterable
+from itertools import repeat
 
 from authkit.clock import Clock
 from authkit_redis.link import LinkError
-from authkit_redis.revocations.entries import Entry
+from authkit_redis.revocations.entries import TAG, Entry
 from authkit_redis.revocations.issuer_names import IssuerNames
 from authkit_redis.revocations.table import RevocationTable
 from authkit_redis.revocations.timing import Timing
@@ -66,7 +67,7 @@ class Repair:
     def learnt(self, entries: Iterable[Entry]) -> None:
         """Notes what is news here, and so may be known to few."""
         now = self._monotonic()
-        self._recent.extend((now, entry.digest) for entry in entries)
+        self._recent.extend(zip(repeat(now), [entry.what[1:TAG] for entry in entries]))
         while self._recent and now - self._recent[0][0] > self._timing.recent:
             self._recent.popleft()
 
@@ -88,13 +89,15 @@ class Repair:
 
     async def run(self) -> None:
         """Writes whenever there is something to write, until it is cancelled."""
+        self._has_work = asyncio.Event()  # of this event loop
+        self._has_work.set()
         while True:
             await self._has_work.wait()
             self._has_work.clear()
             try:
                 await self._names.restore()
                 await self._write(self._urgent, self._timing.settle / 20)
-                await self._write(self._missing, self._timing.settle)
+                await self._write(self._missing, self._timing.settle / 2)
             except LinkError:
                 await asyncio.sleep(self._timing.heartbeat)
                 self._has_work.set()
@@ -109,7 +112,7 @@ class Repair:
             batch = [digests.pop() for _ in range(min(len(digests), _AT_ONCE))]
             entries = list(self._table.entries(batch))
             try:
-                await self._writer.restore(entries, timing.settle, timing.timeout)
+                await self._writer.restore(entries, timing.repair, timing.timeout)
             except BaseException:
                 digests.update(batch)
                 raise

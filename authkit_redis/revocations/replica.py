@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -22,17 +22,15 @@ from authkit_redis.revocations.entries import (
     unpack,
 )
 from authkit_redis.revocations.keys import RevocationKeys
+from authkit_redis.revocations.pages import PAGE_ENTRIES, Pages
 from authkit_redis.revocations.repair import Repair
-from authkit_redis.revocations.scripts import HEARTBEAT, PAGE, RENEW
+from authkit_redis.revocations.scripts import HEARTBEAT, RENEW
 from authkit_redis.revocations.table import RevocationTable
 from authkit_redis.revocations.timing import Timing
 
 __all__ = ["Replica"]
 
 _log = logging.getLogger("authkit")
-
-_PAGE = 200
-"""Entries read at once: what a page takes to take in, the event loop does nothing else."""
 
 _PASSED = 10_000
 _AWAITED = 100
@@ -84,6 +82,7 @@ class Replica:
     ) -> None:
         self._link = link
         self._keys = keys
+        self._pages = Pages(link, keys, timing)
         self._check = check
         self.table = table
         self._timing = timing
@@ -93,7 +92,7 @@ class Replica:
         self._is_forked = False
         self._epoch: bytes | None = None
         self._position: bytes | None = None
-        self._passed: dict[bytes, None] = {}
+        self._passed: OrderedDict[bytes, None] = OrderedDict()
         self._awaited: deque[tuple[bytes, float, float]] = deque(maxlen=_AWAITED)
         self._is_following = asyncio.Event()
         self._wakes = asyncio.Event()
@@ -200,34 +199,14 @@ class Replica:
         self._has_all = was_current
         if known:
             self._repair.begin()
-        start = b"-"
-        news: list[Entry] = []
-        while True:
-            end, entries = await self._page(start, announces=bool(known))
-            for _, payload in entries:
-                self._take(payload, news, known)
-            self._tell(news)
-            if end:
-                break
-            start = b"(" + entries[-1][0]
-            await asyncio.sleep(0)
+        async with aclosing(self._pages.all(announces=bool(known))) as pages:
+            async for page in pages:
+                end, payloads = page
+                self._take(payloads, known)
         self._epoch, self._position = epoch, end
         self._passed[end] = None
         self._is_following.set()
         self._repair.finish(known)
-
-    async def _page(
-        self, start: bytes, *, announces: bool = False
-    ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        announced_ms = round(self._timing.settle * 1000) if announces else 0
-        page: Any = await self._link.run(
-            PAGE,
-            (self._keys.log, self._keys.repair),
-            (start, _PAGE, announced_ms),
-            timeout_seconds=self._timing.timeout,
-            is_repeatable=True,
-        )
-        return page[0], list(zip(page[1::2], page[2::2], strict=True))
 
     async def _catch_up(self) -> None:
         """Reads what the tail has not brought in time."""
@@ -236,9 +215,11 @@ class Replica:
             asked = self._position
             if asked is None:
                 return
-            end, entries = await self._page(b"(" + asked)
+            end, entries = await self._pages.after(asked)
             if asked == self._position and self._is_following.is_set():
                 self._follow([(id, [b"v", payload]) for id, payload in entries])
+                if end and self._is_following.is_set() and self._position != end:
+                    self._fork()  # the entry that the log ends with has been taken away
 
     async def tail(self, tail: Tail) -> None:
         """Waits for the next entries, and takes them in.
@@ -249,16 +230,15 @@ class Replica:
         await self._is_following.wait()
         asked = self._position
         entries = await tail.read(
-            asked or NO_ENTRY, count=_PAGE, block_seconds=self._timing.max_staleness / 10
+            asked or NO_ENTRY, count=PAGE_ENTRIES, block_seconds=self._timing.max_staleness / 10
         )
         # Another log, or what the tail left out, may have been read in the meantime.
         if asked == self._position and self._is_following.is_set():
             self._follow(entries)
 
     def _follow(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        news: list[Entry] = []
-        for id, fields in entries:
-            before = self._take(fields[1], news, None)
+        befores = self._take([fields[1] for _, fields in entries], set())
+        for (id, _), before in zip(entries, befores, strict=True):
             if before is not None and before != pack_id(self._position or NO_ENTRY):
                 self._fork()
                 break
@@ -269,33 +249,40 @@ class Replica:
                 if end == id:
                     self._prove(sent, sent_wall)
         while len(self._passed) > _PASSED:
-            del self._passed[next(iter(self._passed))]
-        self._tell(news)
+            self._passed.popitem(last=False)
 
-    def _take(self, payload: bytes, news: list[Entry], known: set[bytes] | None) -> bytes | None:
-        """Takes an entry in; the packed id of the one before it, or None if it is foreign."""
-        try:
-            entry, before = unpack(payload)
-        except NotAnEntry:
-            self.foreign_entries_total += 1
-            return None
-        if self.table.apply(entry):
-            news.append(entry)
-        if (known or self._repair.is_pending) and self.table.is_matched_by(entry):
-            if known:
+    def _take(self, payloads: list[bytes], known: set[bytes]) -> list[bytes | None]:
+        """Takes entries in, and tells what is new.
+
+        Returns:
+            Of each the packed id of the one before it, or None if it is foreign.
+        """
+        befores: list[bytes | None] = []
+        news: list[Entry] = []
+        apply, repair = self.table.apply, self._repair
+        is_sought = bool(known) or repair.is_pending
+        for payload in payloads:
+            try:
+                entry, before = unpack(payload)
+            except NotAnEntry:
+                self.foreign_entries_total += 1
+                befores.append(None)
+                continue
+            befores.append(before)
+            if apply(entry):
+                news.append(entry)
+            if is_sought and self.table.is_matched_by(entry):
                 known.discard(entry.digest)
-            self._repair.saw(entry.digest)
-        return before
-
-    def _tell(self, news: list[Entry]) -> None:
+                repair.saw(entry.digest)
         if news:
-            self._on_entries(news[:])
-            news.clear()
+            self._on_entries(news)
+        return befores
 
     # At work
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follows until it is cancelled; `on_change` is called after each heartbeat."""
+        self._belong_here()
         tail = asyncio.create_task(self._keep_tailing())
         repair = asyncio.create_task(self._repair.run())
         try:
@@ -319,10 +306,17 @@ class Replica:
             repair.cancel()
             await asyncio.gather(tail, repair, return_exceptions=True)
 
+    def _belong_here(self) -> None:
+        """Makes anew what belongs to one event loop: it may follow in one after another."""
+        was_following = self._is_following.is_set()
+        self._is_following, self._wakes = asyncio.Event(), asyncio.Event()
+        if was_following:
+            self._is_following.set()
+
     async def _forget(self) -> None:
         has_more = True
         while has_more:
-            has_more = self.table.forget(_PAGE)
+            has_more = self.table.forget(PAGE_ENTRIES)
             await asyncio.sleep(0)
 
     async def _keep_tailing(self) -> None:

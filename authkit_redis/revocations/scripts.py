@@ -15,33 +15,6 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 """
 
-# `since` is when the server that answers now began to be the one that is asked: after a restart, a
-# failover or a flush there is another `who`, or none, and whoever knows revocations that this
-# server lacks has until some time after `since` to write them back.
-_EPOCH = """
-local function number(n) return string.format('%.0f', n) end
-local function epoch(head, check)
-  local kept = redis.call('HGET', head, 'check')
-  if kept and kept ~= check then
-    return nil, redis.error_reply('SECRET another secret is in use under this prefix')
-  end
-  local replication = redis.call('INFO', 'replication')
-  if not string.find(replication, 'role:master', 1, true) then
-    return nil, redis.error_reply('READONLY this server is a replica')
-  end
-  local server = redis.call('INFO', 'server')
-  local who = string.sub(string.match(server, 'run_id:(%x+)') or '', 1, 20)
-    .. string.sub(string.match(replication, 'master_replid:(%x+)') or '', 1, 20)
-  local known = redis.call('HMGET', head, 'who', 'since')
-  local since = tonumber(known[2] or '')
-  if known[1] ~= who or not since or since > now then
-    since = now
-    redis.call('HSET', head, 'who', who, 'since', number(since))
-  end
-  return who .. ':' .. number(since), nil, now - since
-end
-"""
-
 _END = """
 local function last_id(log)
   local info = redis.pcall('XINFO', 'STREAM', log)
@@ -55,17 +28,46 @@ local function last_id(log)
 end
 """
 
+# `since` is when the server that answers now began to be the one that is asked: after a restart, a
+# failover or a flush there is another `who`, or none, and whoever knows revocations that this
+# server lacks has until some time after `since` to write them back.  So it is too where the log
+# does not end where it was last seen to end: somebody has put another one there.
+_EPOCH = """
+local function number(n) return string.format('%.0f', n) end
+local function epoch(log, head, check)
+  local kept = redis.call('HGET', head, 'check')
+  if kept and kept ~= check then
+    return nil, redis.error_reply('SECRET another secret is in use under this prefix')
+  end
+  local replication = redis.call('INFO', 'replication')
+  if not string.find(replication, 'role:master', 1, true) then
+    return nil, redis.error_reply('READONLY this server is a replica')
+  end
+  local server = redis.call('INFO', 'server')
+  local who = string.sub(string.match(server, 'run_id:(%x+)') or '', 1, 20)
+    .. string.sub(string.match(replication, 'master_replid:(%x+)') or '', 1, 20)
+  local last, fault = last_id(log)
+  if fault then return nil, fault end
+  local known = redis.call('HMGET', head, 'who', 'since', 'last')
+  local since = tonumber(known[2] or '')
+  if since and since > now + 1000 then since = nil end
+  if known[1] ~= who or not since or known[3] ~= last then
+    since = math.max(now, (since or 0) + 1)
+    redis.call('HSET', head, 'who', who, 'since', number(since), 'last', last, 'check', check)
+  end
+  return who .. ':' .. number(since), nil, math.max(0, now - since), last
+end
+"""
+
 HEARTBEAT = Script(
     _TIME
-    + _EPOCH
     + _END
+    + _EPOCH
     + """
 -- KEYS: log, head, repair.  ARGV: check of the secret.
 -- Gives: epoch, its age in ms, last id of the log, whether repaired.
-local current, err, age = epoch(KEYS[2], ARGV[1])
+local current, err, age, last = epoch(KEYS[1], KEYS[2], ARGV[1])
 if err then return err end
-local last, fault = last_id(KEYS[1])
-if fault then return fault end
 return {current, age, last, redis.call('EXISTS', KEYS[3])}
 """
 )
@@ -122,13 +124,19 @@ end
 local function packed_stamp(stamp)
   return struct.pack('>HI4', math.floor(stamp / 4294967296), stamp % 4294967296)
 end
+local function packed_end(seconds) return struct.pack('>I4', math.min(seconds, 4294967280)) end
 local function is_more(one, other)
   local a, b = struct.unpack('>I4I4', one)
   local c, d = struct.unpack('>I4I4', other)
   return a > c or (a == c and b > d)
 end
-local function foreign()
-  return redis.error_reply('FOREIGN a key under this prefix is of another program')
+local function parsed(point, is_lifting, value)
+  if type(point) ~= 'string' then return end
+  local sign, digits, rest = string.match(point, '^(%-?)(%d+)(.*)$')
+  if not digits or #digits > 15 or (#rest ~= 0 and #rest ~= 9) then return end
+  if sign == '-' and rest ~= '' then return end
+  if sign == '' and not is_lifting and (rest ~= '') ~= (value ~= '') then return end
+  return sign, digits, rest
 end
 
 local kept = redis.call('HGET', KEYS[2], 'check')
@@ -137,21 +145,34 @@ if kept and kept ~= ARGV[1] then
 end
 local last, fault = last_id(KEYS[1])
 if fault then return fault end
+local known = redis.call('HMGET', KEYS[2], 'since', 'last')
+if known[1] and known[2] ~= last then
+  -- Another log stands there: a new epoch, before what is written now hides it.
+  redis.call('HSET', KEYS[2], 'since', number(math.max(now, tonumber(known[1]) + 1)))
+end
 if not kept then redis.call('HSET', KEYS[2], 'check', ARGV[1]) end
 if ARGV[4] ~= '0' then redis.call('SET', KEYS[4], '1', 'PX', ARGV[4]) end
-
 local results = {}
 for i = 1, #KEYS - 4 do
   local at = 4 + (i - 1) * 6
   local what, expires_at, life = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local stamp, value, is_new = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6] == '1'
+  -- The caller's clock may be behind: by this one, it ends when its life (180 s longer) does.
+  if is_new then expires_at = math.max(expires_at, math.floor((now + life) / 1000) - 181) end
   local is_lifting = string.byte(what) >= 32
-  local point = redis.call('GET', KEYS[4 + i])
-  local was_lifted, old_stamp, old_value = false, -1, ''
-  if point then
-    local sign, digits, rest = string.match(point, '^(%-?)(%d+)(.*)$')
-    if not digits or (rest ~= '' and #rest ~= 9) then return foreign() end
-    was_lifted, old_stamp, old_value = sign == '-', tonumber(digits), string.sub(rest, 2)
+  local point = redis.pcall('GET', KEYS[4 + i])
+  local was_lifted, old_stamp, old_value, is_foreign = false, -1, '', false
+  if type(point) == 'table' and not string.find(point.err, 'WRONGTYPE', 1, true) then
+    return point
+  elseif point then
+    local sign, digits, rest = parsed(point, is_lifting, value)
+    if digits then
+      was_lifted, old_stamp, old_value = sign == '-', tonumber(digits), string.sub(rest, 2)
+    elseif is_new then
+      return redis.error_reply('FOREIGN a key under this prefix is of another program')
+    end
+    -- The log takes it all the same: one such key must not stop what is written back.
+    is_foreign = not digits
   end
   local is_late = false
   if is_new then
@@ -173,7 +194,7 @@ for i = 1, #KEYS - 4 do
   if is_late then
     results[i] = false
   else
-    if point then
+    if point and not is_foreign then
       local rest = redis.call('PTTL', KEYS[4 + i])
       if rest > life and (is_lifting or not was_lifted) then
         -- One second more: some of the life that was given has passed on the way here.
@@ -186,13 +207,14 @@ for i = 1, #KEYS - 4 do
     end
     local text = number(stamp)
     if is_lifting then text = '-' .. text elseif value ~= '' then text = text .. ':' .. value end
-    redis.call('SET', KEYS[4 + i], text, 'PX', number(life))
-    last = redis.call('XADD', KEYS[1], '*', 'v', what .. struct.pack('>I4', expires_at)
+    if not is_foreign then redis.call('SET', KEYS[4 + i], text, 'PX', number(life)) end
+    last = redis.call('XADD', KEYS[1], '*', 'v', what .. packed_end(expires_at)
       .. packed_id(last) .. packed_stamp(stamp) .. value)
     results[i] = {number(stamp), number(life), value}
   end
 end
 
+redis.call('HSET', KEYS[2], 'last', last)
 if ARGV[3] ~= '' then
   redis.call('HSETNX', KEYS[3], string.sub(ARGV[5], 17, 20), ARGV[3])
   -- Takes away the oldest entries that are over, by this clock and by that of the caller.
@@ -215,14 +237,18 @@ return results
 
 ASK = Script(
     _TIME
+    + _END
     + _EPOCH
     + """
--- KEYS: head, repair, points.  ARGV: check of the secret.
--- Gives: epoch, its age in ms, whether repaired, then each point.
-local current, err, age = epoch(KEYS[1], ARGV[1])
+-- KEYS: log, head, repair, points.  ARGV: check of the secret.
+-- Gives: epoch, its age in ms, whether repaired, whether keys may be evicted, then each point.
+local current, err, age = epoch(KEYS[1], KEYS[2], ARGV[1])
 if err then return err end
-local answer = {current, age, redis.call('EXISTS', KEYS[2])}
-for i = 3, #KEYS do answer[i + 1] = redis.call('GET', KEYS[i]) end
+local memory = redis.call('INFO', 'memory')
+local evicts = string.find(memory, 'maxmemory:0%s') == nil
+  and string.find(memory, 'maxmemory_policy:noeviction', 1, true) == nil
+local answer = {current, age, redis.call('EXISTS', KEYS[3]), evicts and 1 or 0}
+for i = 4, #KEYS do answer[i + 1] = redis.call('GET', KEYS[i]) end
 return answer
 """
 )

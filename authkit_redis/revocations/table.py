@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 from authkit.interfaces import Revocation, TokenFacts
 from authkit.revocations import EarliestTime, covers
 from authkit_redis.revocations.digests import Digests, named
-from authkit_redis.revocations.entries import Entry, lifting_of, revocation_of
+from authkit_redis.revocations.entries import LIFTED, TAG, Entry, lifting_of, revocation_of
 
 __all__ = ["RevocationTable"]
 
@@ -16,6 +16,7 @@ _SLOT_SECONDS = 60
 """Ends are rounded up to the minute, so that what ends together shares one record of it."""
 
 _ANSWERED_AFTER_EXPIRY_SECONDS = 120.0
+_MAX_UNTOUCHED = 10_000
 
 
 class _End:
@@ -65,7 +66,9 @@ class RevocationTable:
         self._revoked: dict[bytes, _End | _Term] = {}
         self._lifted: dict[bytes, tuple[int, _End]] = {}
         self._known = self._revoked.keys()
-        self._ends: dict[tuple[bytes, int], _End] = {}
+        # The very objects that were asked for since an id was added, none of whose own is there.
+        self._untouched: dict[int, TokenFacts] = {}
+        self._ends: dict[tuple[int, bytes, int], _End] = {}
         self._due: list[_End] = []
 
     def __len__(self) -> int:
@@ -78,8 +81,13 @@ class RevocationTable:
 
     def find(self, token: TokenFacts) -> Revocation | None:
         """The first revocation that covers the token, in the order of RevocationScope."""
+        if self._untouched.get(id(token)) is token:
+            return None
         digests = self._digests.of(token)
         if self._known.isdisjoint(digests):
+            if len(self._untouched) >= _MAX_UNTOUCHED:
+                self._untouched.clear()
+            self._untouched[id(token)] = token
             return None
         now = self._earliest.now()
         for (scope, name), digest in zip(named(token), digests, strict=True):
@@ -100,19 +108,20 @@ class RevocationTable:
 
     def apply(self, entry: Entry) -> bool:
         """Takes an entry in; whether it says anything new."""
-        return self._lift(entry) if entry.is_lifted else self._revoke(entry)
-
-    def _revoke(self, entry: Entry) -> bool:
-        digest, value = entry.digest, entry.value
+        what, expires_at, stamp, value = entry
+        if what[0] >= LIFTED:
+            return self._lift(entry)
+        digest = what[1:TAG]
         lifted = self._lifted.get(digest) if self._lifted else None
-        if lifted is not None and entry.stamp <= lifted[0]:
+        if lifted is not None and stamp <= lifted[0]:
             return False
-        end = self._end(entry.what, entry.expires_at)
+        end = self._end(what, expires_at)
         kept = self._revoked.get(digest)
         if kept is None:
             is_plain = value is None and lifted is None
-            self._revoked[digest] = end if is_plain else _Term(end, value, entry.stamp)
+            self._revoked[digest] = end if is_plain else _Term(end, value, stamp)
             end.digests.append(digest)
+            self._untouched.clear()
             return True
         is_later = end.until > (kept if isinstance(kept, _End) else kept.end).until
         if is_later:
@@ -123,7 +132,7 @@ class RevocationTable:
             return is_later
         if is_later:
             kept.end = end
-        kept.stamp = max(kept.stamp, entry.stamp)
+        kept.stamp = max(kept.stamp, stamp)
         if value is not None and kept.value is not None and value > kept.value:
             kept.value = value
             return True
@@ -145,8 +154,8 @@ class RevocationTable:
         return True
 
     def _end(self, what: bytes, expires_at: int) -> _End:
-        expires_at = _rounded_up(expires_at)
-        key = (what[:1] + what[16:], expires_at)
+        expires_at += -expires_at % _SLOT_SECONDS
+        key = (what[0], what[TAG:], expires_at)
         end = self._ends.get(key)
         if end is None:
             end = self._ends[key] = _End(what, expires_at)
@@ -175,7 +184,7 @@ class RevocationTable:
                 steps -= 1
                 self._forget(end.digests.pop(), end)
             heappop(self._due)
-            del self._ends[(end.what[:1] + end.what[16:], end.expires_at)]
+            del self._ends[(end.what[0], end.what[TAG:], end.expires_at)]
         return False
 
     def _forget(self, digest: bytes, end: _End) -> None:
@@ -213,4 +222,4 @@ def _rounded_up(expires_at: int) -> int:
 
 
 def _what(end: _End, digest: bytes) -> bytes:
-    return end.what[:1] + digest + end.what[16:]
+    return end.what[:1] + digest + end.what[TAG:]

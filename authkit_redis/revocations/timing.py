@@ -42,6 +42,11 @@ class Timing:
         return self.max_staleness / 5
 
     @property
+    def repair(self) -> float:
+        """For how long others wait for what is being written back, after each sign of it."""
+        return 2 * self.settle
+
+    @property
     def answer(self) -> float:
         """What a heartbeat, or a direct question of a request, waits for its answer."""
         return min(self.timeout, max(self.max_staleness / 20, 0.1))

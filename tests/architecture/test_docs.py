@@ -9,6 +9,8 @@ How a page is run, from its first Python block to its last:
 * A block with a title (`python title="test_orders.py"`) is a file in the page's own folder.
   It is imported, so that later blocks can import from it; a `test_*.py` or `conftest.py` is
   left to pytest, which is run on the folder when the page ends.
+* `__file__` is the page.  Where it names AUTHKIT_REDIS_URL, that is the address of an empty
+  Redis server, which the page has for itself.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +33,7 @@ import pytest
 
 import authkit
 from authkit import errors
+from tests.redis.servers import RedisServer, redis_server_binaries
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,6 +74,7 @@ def run_page(page: Path, folder: Path) -> None:
     """Runs the Python of one page; a failure names the page's own line."""
     # A module of its own: annotations and dataclasses look their names up in sys.modules.
     module = ModuleType(f"page_{page.stem.replace('-', '_')}")
+    module.__file__ = str(page)
     sys.modules[module.__name__] = module
     with asyncio.Runner() as runner:
         for block in blocks_of(page):
@@ -102,6 +107,21 @@ def page_id(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@contextmanager
+def redis_for(page: Path) -> Iterator[str | None]:
+    """The address of a Redis server, if the page's Python needs one."""
+    if not any(
+        block.language == "python" and "AUTHKIT_REDIS_URL" in block.code
+        for block in blocks_of(page)
+    ):
+        yield None
+        return
+    if not redis_server_binaries():
+        pytest.skip("this machine has no redis-server; ./scripts/test installs one")
+    with RedisServer() as server:
+        yield server.url
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_the_python_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -111,7 +131,10 @@ def test_the_python_of_a_page_runs(
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     try:
-        run_page(page, tmp_path)
+        with redis_for(page) as url:
+            if url is not None:
+                monkeypatch.setenv("AUTHKIT_REDIS_URL", url)
+            run_page(page, tmp_path)
     finally:
         for name in set(sys.modules) - before:
             if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
