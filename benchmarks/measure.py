@@ -10,13 +10,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Batch", "Contender", "Figures", "measure"]
+__all__ = ["Batch", "Contender", "Figures", "Load", "measure", "measure_loads"]
 
 Batch = Callable[[Sequence[bytes]], Awaitable[None]]
 
 # Shorter than what a scheduler gives a process at once, so that some slices are not interrupted.
 _SLICE_SECONDS = 0.0015
 _SLICES = 10
+
+# Long enough for 100 tasks to find into step, where they share what a tick costs.
+_TURN_SECONDS = 0.05
+_TASKS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +41,20 @@ class Contender:
 
 @dataclass(slots=True)
 class Figures:
-    """Microseconds for each call, by contender, round after round."""
+    """What came out, by name.
+
+    Attributes:
+        rounds: microseconds, for each contender and round.
+        amounts: what is no time to be compared with another, in the unit that the name says.
+    """
 
     rounds: dict[str, list[float]] = field(default_factory=dict)
+    amounts: dict[str, float] = field(default_factory=dict)
+
+    def update(self, other: Figures) -> None:
+        """Takes in what else was measured."""
+        self.rounds.update(other.rounds)
+        self.amounts.update(other.amounts)
 
     def median(self, name: str) -> float:
         """The median time of a contender."""
@@ -79,3 +94,45 @@ async def _slice(contender: Contender, calls: int) -> float:
     spent = time.perf_counter() - started
     await asyncio.sleep(0.002)
     return spent / calls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Something that many tasks do at once, whose price is processor time.
+
+    Attributes:
+        name: stands in the table.
+        call: what each task awaits again and again.
+    """
+
+    name: str
+    call: Callable[[], Awaitable[object]]
+
+
+async def measure_loads(loads: Sequence[Load], rounds: int) -> Figures:
+    """The processor time of this process for each call, made by 100 tasks at once.
+
+    Not the time that passes: the servers, and whatever else the machine does, take from it.
+    """
+    calls: dict[str, int] = {}
+    for load in loads:
+        await _turn(load, 2)
+        calls[load.name] = max(2, int(_TURN_SECONDS / await _turn(load, 5) / _TASKS))
+    figures = Figures({load.name: [] for load in loads})
+    for _ in range(rounds):
+        for load in random.sample(loads, len(loads)):
+            gc.collect()
+            figures.rounds[load.name].append(await _turn(load, calls[load.name]) * 1e6)
+    return figures
+
+
+async def _turn(load: Load, calls: int) -> float:
+    """Seconds of the processor for each call, where each task makes so many."""
+
+    async def task() -> None:
+        for _ in range(calls):
+            await load.call()
+
+    started = time.process_time()
+    await asyncio.gather(*[task() for _ in range(_TASKS)])
+    return (time.process_time() - started) / (calls * _TASKS)
