@@ -9,7 +9,7 @@ from authkit.revocations import EarliestTime
 from authkit_redis.link import Link
 from authkit_redis.revocations.entries import Entry, unpack_value
 from authkit_redis.revocations.keys import RevocationKeys
-from authkit_redis.revocations.scripts import WRITE
+from authkit_redis.revocations.write_script import WRITE
 
 __all__ = ["Writer", "Written"]
 

@@ -22,12 +22,29 @@ _OF_THE_FULL_TIER = {"cluster", "sentinels", "tls_redis_server"}
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for what not every machine has, or for many servers, is marked `full`."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that asks for what not every machine has, or for many servers, is marked `full`.
+
+    A class with `on_one_version` is left out on all versions of Redis but the first: what it adds
+    is not a matter of the version, and it takes minutes.
+    """
+    surplus = []
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             if _OF_THE_FULL_TIER.intersection(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.full)
+            version = getattr(item, "callspec", None) and item.callspec.params.get("redis_binary")
+            on_one_version = getattr(getattr(item, "cls", None), "on_one_version", False)
+            if on_one_version and version not in (None, _first_version()):
+                surplus.append(item)
+    if surplus:
+        config.hook.pytest_deselected(items=surplus)
+        left_out = set(surplus)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _first_version() -> str:
+    return next(iter(redis_server_binaries()), "no-redis")
 
 
 def _versions() -> list[object]:

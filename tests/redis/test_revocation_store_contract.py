@@ -80,6 +80,8 @@ class TestRedisOnOneServer(RedisContract):
 class TestRedisOnSentinels(RedisContract):
     """A master with a replica, found by way of Sentinels."""
 
+    on_one_version = True
+
     @pytest.fixture
     def url(self, sentinels: SentinelTopology) -> str:
         return sentinels.url
@@ -93,6 +95,8 @@ class TestRedisOnSentinels(RedisContract):
 class TestRedisOnACluster(RedisContract):
     """A cluster of three masters with three replicas."""
 
+    on_one_version = True
+
     @pytest.fixture
     def url(self, cluster: RedisCluster) -> str:
         return cluster.url
@@ -104,6 +108,8 @@ class TestRedisOnACluster(RedisContract):
 
 class RedisOverAClient(RedisContract):
     """Every call goes through a client of redis-py that the application has."""
+
+    on_one_version = True
 
     @pytest.fixture
     async def client(self, url: str) -> AsyncIterator[Any]:
