@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections import OrderedDict, deque
+import math
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Any
-from weakref import WeakSet
 
 from authkit.clock import Clock
 from authkit_redis.link import Link, LinkError, Tail
-from authkit_redis.revocations.entries import (
-    NO_ENTRY,
-    Entry,
-    NotAnEntry,
-    is_before,
-    pack_id,
-    unpack,
-)
+from authkit_redis.revocations.entries import NO_ENTRY, Entry, is_before
+from authkit_redis.revocations.intake import Intake
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.pages import PAGE_ENTRIES, Pages
+from authkit_redis.revocations.progress import Moment, Progress
 from authkit_redis.revocations.repair import Repair
 from authkit_redis.revocations.scripts import HEARTBEAT, RENEW
 from authkit_redis.revocations.table import RevocationTable
@@ -32,8 +25,6 @@ __all__ = ["Replica"]
 
 _log = logging.getLogger("authkit")
 
-_PASSED = 10_000
-_AWAITED = 100
 _NEVER = float("-inf")
 
 
@@ -63,9 +54,6 @@ class Replica:
         as_of: when it was certainly up to date, by the monotonic clock.
         as_of_wall: the same moment by the wall clock.
         last_failure: what became of the last heartbeat; empty where it went well.
-        resyncs_total: how often the whole log was read.
-        forks_total: how often the log was found to be another one.
-        foreign_entries_total: entries of the log that authkit has not written.
         failures_total: heartbeats and reads of the log that failed.
     """
 
@@ -88,12 +76,10 @@ class Replica:
         self._timing = timing
         self._clock = clock
         self._repair = repair
-        self._on_entries = on_entries
+        self._intake = Intake(table, repair, on_entries)
         self._is_forked = False
         self._epoch: bytes | None = None
-        self._position: bytes | None = None
-        self._passed: OrderedDict[bytes, None] = OrderedDict()
-        self._awaited: deque[tuple[bytes, float, float]] = deque(maxlen=_AWAITED)
+        self._progress = Progress()
         self._is_following = asyncio.Event()
         self._wakes = asyncio.Event()
         self._has_all = False
@@ -102,9 +88,7 @@ class Replica:
         self.last_failure: str = ""
         self.resyncs_total: int = 0
         self.forks_total: int = 0
-        self.foreign_entries_total: int = 0
         self.failures_total: int = 0
-        _replicas.add(self)
 
     @property
     def age_seconds(self) -> float:
@@ -121,6 +105,18 @@ class Replica:
         """Forgets that it was ever up to date, as in a forked process, where nothing follows."""
         self.as_of = self.as_of_wall = _NEVER
 
+    def stats(self) -> dict[str, float]:
+        """How old the last proof is, where there ever was one, and what happened so far."""
+        age = self.age_seconds
+        return {
+            **({"age_seconds": age} if math.isfinite(age) else {}),
+            "is_fresh": float(self.is_fresh),
+            "resyncs_total": self.resyncs_total,
+            "forks_total": self.forks_total,
+            "replica_failures_total": self.failures_total,
+            "foreign_entries_total": self._intake.foreign_total,
+        }
+
     # The heartbeat
 
     async def beat(self) -> None:
@@ -131,18 +127,18 @@ class Replica:
         """
         if self._is_forked:
             await self._renew()
-        sent, sent_wall = self._clock.monotonic(), self._clock.time()
-        position = self._position
-        keys = self._keys
+        sent = Moment(self._clock.monotonic(), self._clock.time())
+        position = self._progress.position
         answer: Any = await self._link.run(
             HEARTBEAT,
-            (keys.log, keys.head, keys.repair),
+            (self._keys.log, self._keys.head, self._keys.repair),
             (self._check,),
             timeout_seconds=self._timing.answer,
             is_repeatable=True,
         )
         epoch, age_ms, end, is_repaired = answer
-        if epoch != self._epoch or position is None or self._position is None:
+        progress = self._progress
+        if epoch != self._epoch or position is None or progress.position is None:
             await self._resync(epoch)
             self._wakes.set()
             return
@@ -150,26 +146,34 @@ class Replica:
         if is_before(end, position):
             # It was there already when this was asked: the log has lost its newest entries.
             self._fork()
-        elif end in self._passed:
+        elif progress.has_passed(end):
             if is_settled:
-                self._prove(sent, sent_wall)
-        elif is_before(self._position, end):
-            is_late = bool(self._awaited)
+                self._prove(sent)
+        elif is_before(progress.position, end):
+            is_late = progress.is_awaiting
             if is_settled:
-                self._awaited.append((end, sent, sent_wall))
+                progress.expect(end, sent)
             if is_late:
                 await self._catch_up()
         else:
             self._fork()
 
-    def _prove(self, sent: float, sent_wall: float) -> None:
-        if sent > self.as_of:
-            self.as_of, self.as_of_wall = sent, sent_wall
+    def _prove(self, sent: Moment) -> None:
+        if sent.monotonic > self.as_of:
+            self.as_of, self.as_of_wall = sent
         self._has_all = True
 
+    @property
+    def _was_current(self) -> bool:
+        """Whether it was up to date so lately that others may rely on what it knows."""
+        return self._clock.monotonic() - self.as_of <= self._timing.recent
+
     def _fork(self) -> None:
-        self._is_forked = True
         self.forks_total += 1
+        if self._was_current:
+            self._is_forked = True
+        else:  # It may only have missed what was trimmed meanwhile, which concerns nobody else.
+            self._epoch = None
         self._is_following.clear()
         self._wakes.set()
 
@@ -190,21 +194,18 @@ class Replica:
     async def _resync(self, epoch: bytes) -> None:
         self._is_following.clear()
         self.resyncs_total += 1
-        was_current = self._clock.monotonic() - self.as_of <= self._timing.recent
         known = self.table.digests()
         # Not before its new end is known is anything awaited, or passed, in the new log.
-        self._position = None
-        self._awaited.clear()
-        self._passed.clear()
-        self._has_all = was_current
+        self._progress.restart()
+        self._has_all = self._was_current
         if known:
             self._repair.begin()
         async with aclosing(self._pages.all(announces=bool(known))) as pages:
             async for page in pages:
                 end, payloads = page
-                self._take(payloads, known)
-        self._epoch, self._position = epoch, end
-        self._passed[end] = None
+                self._intake.take(payloads, known)
+        self._epoch = epoch
+        self._progress.restart(end)
         self._is_following.set()
         self._repair.finish(known)
 
@@ -212,77 +213,42 @@ class Replica:
         """Reads what the tail has not brought in time."""
         end = b""
         while not end:
-            asked = self._position
+            asked = self._progress.position
             if asked is None:
                 return
             end, entries = await self._pages.after(asked)
-            if asked == self._position and self._is_following.is_set():
+            if asked == self._progress.position and self._is_following.is_set():
                 self._follow([(id, [b"v", payload]) for id, payload in entries])
-                if end and self._is_following.is_set() and self._position != end:
+                if end and self._is_following.is_set() and self._progress.position != end:
                     self._fork()  # the entry that the log ends with has been taken away
 
-    async def tail(self, tail: Tail) -> None:
-        """Waits for the next entries, and takes them in.
-
-        Raises:
-            LinkError: the connection is lost.
-        """
+    async def _read(self, tail: Tail) -> None:
         await self._is_following.wait()
-        asked = self._position
+        asked = self._progress.position
         entries = await tail.read(
             asked or NO_ENTRY, count=PAGE_ENTRIES, block_seconds=self._timing.max_staleness / 10
         )
         # Another log, or what the tail left out, may have been read in the meantime.
-        if asked == self._position and self._is_following.is_set():
+        if asked == self._progress.position and self._is_following.is_set():
             self._follow(entries)
 
     def _follow(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        befores = self._take([fields[1] for _, fields in entries], set())
+        befores = self._intake.take([fields[1] for _, fields in entries], set())
         for (id, _), before in zip(entries, befores, strict=True):
-            if before is not None and before != pack_id(self._position or NO_ENTRY):
+            if before is not None and not self._progress.follows(before):
                 self._fork()
                 break
-            self._position = id
-            self._passed[id] = None
-            while self._awaited and not is_before(id, self._awaited[0][0]):
-                end, sent, sent_wall = self._awaited.popleft()
-                if end == id:
-                    self._prove(sent, sent_wall)
-        while len(self._passed) > _PASSED:
-            self._passed.popitem(last=False)
-
-    def _take(self, payloads: list[bytes], known: set[bytes]) -> list[bytes | None]:
-        """Takes entries in, and tells what is new.
-
-        Returns:
-            Of each the packed id of the one before it, or None if it is foreign.
-        """
-        befores: list[bytes | None] = []
-        news: list[Entry] = []
-        apply, repair = self.table.apply, self._repair
-        is_sought = bool(known) or repair.is_pending
-        for payload in payloads:
-            try:
-                entry, before = unpack(payload)
-            except NotAnEntry:
-                self.foreign_entries_total += 1
-                befores.append(None)
-                continue
-            befores.append(before)
-            if apply(entry):
-                news.append(entry)
-            if is_sought and self.table.is_matched_by(entry):
-                known.discard(entry.digest)
-                repair.saw(entry.digest)
-        if news:
-            self._on_entries(news)
-        return befores
+            proven = self._progress.advance(id)
+            if proven is not None:
+                self._prove(proven)
 
     # At work
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follows until it is cancelled; `on_change` is called after each heartbeat."""
-        self._belong_here()
+        # What belongs to one event loop: it may follow in one after another.
+        self._is_following, self._wakes = asyncio.Event(), asyncio.Event()
+        self._progress.restart()
         tail = asyncio.create_task(self._keep_tailing())
         repair = asyncio.create_task(self._repair.run())
         try:
@@ -306,13 +272,6 @@ class Replica:
             repair.cancel()
             await asyncio.gather(tail, repair, return_exceptions=True)
 
-    def _belong_here(self) -> None:
-        """Makes anew what belongs to one event loop: it may follow in one after another."""
-        was_following = self._is_following.is_set()
-        self._is_following, self._wakes = asyncio.Event(), asyncio.Event()
-        if was_following:
-            self._is_following.set()
-
     async def _forget(self) -> None:
         has_more = True
         while has_more:
@@ -324,13 +283,13 @@ class Replica:
         try:
             while True:
                 try:
-                    await self.tail(tail)
+                    await self._read(tail)
+                    continue
                 except LinkError:
                     self.failures_total += 1
-                    await asyncio.sleep(self._timing.heartbeat)
                 except Exception:
                     self._note_fault()
-                    await asyncio.sleep(self._timing.heartbeat)
+                await asyncio.sleep(self._timing.heartbeat)
         finally:
             await tail.aclose()
 
@@ -339,14 +298,3 @@ class Replica:
         self.failures_total += 1
         if self.failures_total < 10:
             _log.exception("the replica of the revocations: a fault of authkit, going on")
-
-
-_replicas: WeakSet[Replica] = WeakSet()
-
-
-def _distrust_all() -> None:
-    for replica in tuple(_replicas):
-        replica.distrust()
-
-
-os.register_at_fork(after_in_child=_distrust_all)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.revocations import EarliestTime
-from authkit_redis.link import Link
+from authkit_redis.link import AccessRefused, Link, LinkError, ReplyError
 from authkit_redis.revocations.entries import Entry, unpack_value
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.write_script import WRITE
 
-__all__ = ["Writer", "Written"]
+__all__ = ["Writer", "Written", "of_change"]
 
 _KEPT_AFTER_EXPIRY_SECONDS = 180.0
 """A minute more than a revocation is answered, for what clocks and rounding take away."""
@@ -118,6 +119,17 @@ class Writer:
         keys = self._keys
         points = [keys.point(entry.digest) for entry in entries]
         return [keys.log, keys.head, keys.issuers, keys.repair, *points]
+
+
+def of_change(error: LinkError) -> ConfigurationError | BackendUnavailable:
+    """What becomes of a revocation or a lifting that Redis has not taken."""
+    if isinstance(error, AccessRefused):
+        return ConfigurationError(f"revocations: {error}")
+    if isinstance(error, ReplyError) and error.code == "SECRET":
+        return ConfigurationError("revocations: another secret is in use under this prefix")
+    if isinstance(error, ReplyError) and error.code == "OOM":
+        return BackendUnavailable("revocations", "Redis is full, nothing was kept")
+    return BackendUnavailable("revocations", str(error))
 
 
 def _life_ms(expires_at: float, now: float) -> int:

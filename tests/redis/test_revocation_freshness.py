@@ -11,7 +11,8 @@ import pytest
 
 from authkit import Verifier
 from authkit.testing import AssertingAuditSink, LocalIssuer
-from authkit_redis import RedisRevocationStore, revocation_store
+from authkit_redis import RedisRevocationStore
+from authkit_redis.revocations import following
 from authkit_redis.revocations.digests import Digests
 from authkit_redis.revocations.entries import Entry, entry_of, pack_id
 from authkit_redis.revocations.keys import RevocationKeys
@@ -214,7 +215,7 @@ async def test_the_server_is_looked_at_again_while_it_is_followed(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A policy that is changed later is reported, and so is a permission that is missing later."""
-    monkeypatch.setattr(revocation_store, "_CHECKED_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(following, "_CHECKED_EVERY_SECONDS", 0.02)
     url = redis_server.add_user("authkit", "+@all", "~*", password="s3cret")
     states: list[str] = []
     async with opened(url) as store:

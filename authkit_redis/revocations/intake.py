@@ -1,0 +1,63 @@
+"""Takes the entries of the log into the table, and says what was new in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from authkit_redis.revocations.entries import Entry, NotAnEntry, unpack
+from authkit_redis.revocations.repair import Repair
+from authkit_redis.revocations.table import RevocationTable
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Reads payloads into a table.
+
+    Args:
+        table: takes the entries in.
+        repair: need not write what the log turns out to have.
+        on_entries: called with the entries that said something new, after they were taken in.
+
+    Attributes:
+        foreign_total: payloads that authkit has not written.
+    """
+
+    def __init__(
+        self, table: RevocationTable, repair: Repair, on_entries: Callable[[list[Entry]], None]
+    ) -> None:
+        self._table = table
+        self._repair = repair
+        self._on_entries = on_entries
+        self.foreign_total: int = 0
+
+    def take(self, payloads: Iterable[bytes], sought: set[bytes]) -> list[bytes | None]:
+        """Takes entries in, and tells what is new.
+
+        Args:
+            payloads: of the entries, in their order.
+            sought: digests of which the log is to be searched; those found are taken out.
+
+        Returns:
+            Of each the packed id of the one before it, or None if it is foreign.
+        """
+        befores: list[bytes | None] = []
+        news: list[Entry] = []
+        apply, repair = self._table.apply, self._repair
+        is_seeking = bool(sought) or repair.is_pending
+        for payload in payloads:
+            try:
+                entry, before = unpack(payload)
+            except NotAnEntry:
+                self.foreign_total += 1
+                befores.append(None)
+                continue
+            befores.append(before)
+            if apply(entry):
+                news.append(entry)
+            if is_seeking and self._table.is_matched_by(entry):
+                sought.discard(entry.digest)
+                repair.saw(entry.digest)
+        if news:
+            self._on_entries(news)
+        return befores
