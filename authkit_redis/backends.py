@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from authkit.clock import Clock
-from authkit_redis.link import Link, link_over, open_link
+from authkit_redis.link import Client, Link, link_over, open_link
 from authkit_redis.revocation_store import RedisRevocationStore
 
 __all__ = ["RedisBackends"]
@@ -101,7 +101,7 @@ class RedisBackends:
     @classmethod
     def from_client(
         cls,
-        client: Any,
+        client: Client,
         *,
         prefix: str,
         secret: bytes | None = None,
@@ -116,7 +116,7 @@ class RedisBackends:
         and obeys its retries and pool limits.  It stays its owner's to close.
 
         Args:
-            client: must not decode responses.
+            client: made with `decode_responses=False` and room for at least two connections.
             prefix: of all keys.
             secret: keys the hashes that stand for ids, at least 16 bytes.
             max_token_lifetime_seconds: as for `RedisRevocationStore`.
@@ -125,7 +125,8 @@ class RedisBackends:
             clock: tells the time.
 
         Raises:
-            ConfigurationError: it is no such client, or decodes; or a value has no sense.
+            ConfigurationError: it is no such client, decodes, or has one connection only; or a
+                value has no sense.
         """
         return cls(
             link_over(client),

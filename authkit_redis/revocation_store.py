@@ -30,7 +30,7 @@ from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.repair import Repair
 from authkit_redis.revocations.replica import Replica
 from authkit_redis.revocations.table import RevocationTable
-from authkit_redis.revocations.timing import Timing
+from authkit_redis.revocations.timing import Timing, is_number
 from authkit_redis.revocations.writer import Writer, of_change
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class RedisRevocationStore:
     It may be used without being entered while the link is: `revoke` and `lift` work, and every
     question asks Redis.  It can lift, it feeds subscribers, and it is an Observable, whose states
     are `available`; `starting`; `stale`, while the replica proves nothing; `open`, the same with
-    `insecure_fail_open`; and `evicting`, available, but Redis may drop keys when it is full.
+    `insecure_fail_open`; and, while it answers, `unwritable` where nothing can be revoked and
+    `evicting` where Redis may drop keys when it is full.
 
     Args:
         link: to the servers.
@@ -91,34 +92,34 @@ class RedisRevocationStore:
         insecure_fail_open: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        if not 0 < max_token_lifetime_seconds < math.inf:
+        longest = max_token_lifetime_seconds
+        if not (is_number(longest) and 0 < longest < math.inf):
             raise ConfigurationError("max_token_lifetime_seconds must be positive and finite")
+        if not isinstance(insecure_fail_open, bool):
+            raise ConfigurationError("insecure_fail_open must be True or False")
         self._link = link
         self._clock = SystemClock() if clock is None else clock
         self._time, self._monotonic = self._clock.time, self._clock.monotonic
-        self._max_token_lifetime_seconds = float(max_token_lifetime_seconds)
+        self._max_token_lifetime_seconds = float(longest)
         self._timing = timing = Timing(max_staleness_seconds, timeout_seconds)
         self._max_staleness_seconds = float(max_staleness_seconds)
-        keys, digests = RevocationKeys(prefix), Digests(secret)
-        self._digests = digests
+        keys, self._digests = RevocationKeys(prefix), Digests(secret)
         self._fails_open = insecure_fail_open
         self._tombstone_seconds = longest_seconds(self._max_token_lifetime_seconds)
         earliest = EarliestTime(self._clock, self._tombstone_seconds)
-        self._table = RevocationTable(digests, earliest)
-        self._writer = Writer(link, keys, digests.check, earliest)
+        self._table = RevocationTable(self._digests, earliest)
+        self._writer = Writer(link, keys, self._digests.check, earliest, self._tombstone_seconds)
         names = IssuerNames(link, keys, timing)
         self._repair = Repair(self._writer, names, self._table, timing, self._clock)
-        check, repair, table = digests.check, self._repair, self._table
+        check, repair, table = self._digests.check, self._repair, self._table
         self._replica = Replica(link, keys, check, table, timing, self._clock, repair, self._learnt)
-        self._asking = Asking(link, keys, digests, timing, self._clock)
+        self._asking = Asking(link, keys, self._digests, timing, self._clock)
         self._state = ReportedState("revocations", "redis", self._clock, state=STARTING)
         self._announcements = Announcements(names)
         self._following = Following(
             link, keys, check, timing, self._replica, self._state, fails_open=insecure_fail_open
         )
-        self._revoked_total = 0
-        self._lifted_total = 0
-        self._unproven_total = 0
+        self._revoked_total = self._lifted_total = self._unproven_total = 0
 
     @property
     def max_token_lifetime_seconds(self) -> float:
@@ -153,7 +154,6 @@ class RedisRevocationStore:
         entry = entry_of(given, digest)._replace(stamp=hint)
         kept = await self._write(entry, given, given.expires_at or now, now)
         self._revoked_total += 1
-        self._announcements.made_here(kept)
         return RevocationReceipt(
             revocation=kept, effective_at=self._time() + self._max_staleness_seconds
         )
@@ -189,19 +189,23 @@ class RedisRevocationStore:
             )
         except LinkError as error:
             raise of_change(error) from error
-        if self._following.is_here:
-            self._table.apply(written.entry)
-            self._repair.learnt([written.entry])
         if entry.is_lifted:
+            await self._following.at_home(lambda: self._take_in(written.entry))
             return given
         kept = written.entry.revocation(given.issuer, given.id)
-        same = written.entry.value == entry.value
-        return replace(
-            kept,
-            expires_at=written.expires_at,
-            issued_until=given.issued_until if same else kept.issued_until,
-            reason=given.reason,
-        )
+        # What has not been merged is as it was given, and not as it was rounded.
+        until = (given if written.entry.value == entry.value else kept).issued_until
+        expires_at, reason = written.expires_at, given.reason
+        kept = replace(kept, expires_at=expires_at, issued_until=until, reason=reason)
+        if not await self._following.at_home(lambda: self._take_in(written.entry, kept)):
+            self._announcements.made_here(kept)
+        return kept
+
+    def _take_in(self, entry: Entry, made: Revocation | None = None) -> None:
+        self._table.apply(entry)
+        self._repair.learnt([entry])
+        if made is not None:
+            self._announcements.made_here(made)
 
     async def find(self, token: TokenFacts) -> Revocation | None:
         """A live revocation that covers the token, or None; see `RevocationStore.find`.
@@ -240,10 +244,9 @@ class RedisRevocationStore:
         self._state.observe(listener)
 
     def stats(self) -> Mapping[str, float]:
-        """What it holds, how old its last proof is, and what happened so far.
+        """What it holds, how old its last proof is (`age_seconds`, once there was one), and totals.
 
-        `age_seconds` is how long ago the replica was certainly up to date; it is not there before
-        it ever was.  Those of the link begin with `link_`.
+        Those of the link begin with `link_`.
         """
         return {
             "entries": len(self._table),

@@ -34,7 +34,8 @@ async def fill(url: str, prefix: str, total: int) -> None:
     clock = SystemClock()
     async with open_link(url) as link:
         earliest = EarliestTime(clock, _DAY_SECONDS)
-        writer = Writer(link, RevocationKeys(prefix), Digests(None).check, earliest)
+        check = Digests(None).check
+        writer = Writer(link, RevocationKeys(prefix), check, earliest, 2 * _DAY_SECONDS)
 
         async def write(batches: int) -> None:
             for _ in range(batches):

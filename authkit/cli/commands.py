@@ -55,7 +55,9 @@ def _demo(
         raise typer.Exit(1) from error
 
 
-_app.command("revoke")(revoke)
+# What is too much on the command line is for the command itself to refuse: it may be an id, which
+# the parser would show, and which belongs elsewhere.
+_app.command("revoke", context_settings={"allow_extra_args": True})(revoke)
 
 
 def run() -> None:

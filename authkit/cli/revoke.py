@@ -92,6 +92,7 @@ _MaxStaleness = Annotated[
 
 
 def revoke(
+    context: typer.Context,
     scope: _Scope,
     issuer: _Issuer,
     id_file: _IdFile = None,
@@ -115,14 +116,21 @@ def revoke(
     2026-03-01T09:30:00Z.
 
     AUTHKIT_REDIS_URL is the address of the apps' Redis, AUTHKIT_REDIS_PREFIX the prefix of their
-    keys (authkit if not set), AUTHKIT_SECRET_FILE a file that holds their secret.
+    keys; both must be set. AUTHKIT_SECRET_FILE is a file that holds their secret, if they have one.
 
     What was done goes on record in the audit trail, as JSON lines on standard error. Exits with
     0 when it is done; with 1 when that is not known, and then doing it again is safe; with 2 when
     something is missing or wrong and nothing was done.
     """
     try:
+        if context.args:
+            raise ConfigurationError("ids come from standard input or --id-file, not as arguments")
         _check(is_lift, issued_until, minimum_version, expires_at)
+        # Before ids are asked for: somebody may be about to type them in.
+        backends = redis_backends(
+            max_token_lifetime_seconds=max_token_lifetime_seconds,
+            max_staleness_seconds=max_staleness_seconds,
+        )
         if is_lift and scope is RevocationScope.VERSION:
             # Lifting ignores the number, but there is no revocation of this scope without one.
             minimum_version = 0
@@ -139,10 +147,6 @@ def revoke(
         orders = [revocation(id=id) for id in read_ids(scope, id_file)]
         if scope is RevocationScope.ISSUER and not (is_lift or is_sure):
             raise ConfigurationError(_meaning(orders[0], max_token_lifetime_seconds))
-        backends = redis_backends(
-            max_token_lifetime_seconds=max_token_lifetime_seconds,
-            max_staleness_seconds=max_staleness_seconds,
-        )
         asyncio.run(_change(orders, backends, partial(_show, is_lift, is_json), is_lift=is_lift))
     except ConfigurationError as error:
         typer.echo(f"authkit revoke: {error}", err=True)

@@ -1,4 +1,4 @@
-"""What the commands read from the environment: where the apps' Redis is, and the secret."""
+"""What the commands read from the environment: where the apps' Redis is, prefix and secret."""
 
 from __future__ import annotations
 
@@ -33,13 +33,9 @@ def redis_backends(
         ConfigurationError: a variable is missing or makes no sense, the secret's file cannot
             be read, or the extra `redis` is not installed.
     """
-    url = _variable(_URL)
-    if url is None:
-        raise ConfigurationError(
-            f"{_URL} is not set: give the address of the apps' Redis, such as "
-            "redis://127.0.0.1:6379/0"
-        )
-    prefix = _variable(_PREFIX)
+    url = _needed(_URL, "give the address of the apps' Redis, such as redis://127.0.0.1:6379/0")
+    # No default: under a prefix that no app has, a revocation takes nothing back.
+    prefix = _needed(_PREFIX, "give the prefix that the apps have, as RedisBackends(prefix=...)")
     secret = _secret()
     try:
         # Loaded for the commands that need it: it brings the driver along.
@@ -47,7 +43,7 @@ def redis_backends(
 
         return RedisBackends.from_url(
             url,
-            prefix="authkit" if prefix is None else prefix,
+            prefix=prefix,
             secret=secret,
             max_token_lifetime_seconds=max_token_lifetime_seconds,
             max_staleness_seconds=max_staleness_seconds,
@@ -59,6 +55,18 @@ def redis_backends(
         ) from error
 
 
+def _needed(name: str, advice: str) -> str:
+    """The variable's value.
+
+    Raises:
+        ConfigurationError: it is not set, or empty.
+    """
+    value = _variable(name)
+    if value is None:
+        raise ConfigurationError(f"{name} is not set: {advice}")
+    return value
+
+
 def _variable(name: str) -> str | None:
     """The variable's value, or None.
 
@@ -68,7 +76,7 @@ def _variable(name: str) -> str | None:
     """
     value = os.environ.get(name)
     if value == "":
-        raise ConfigurationError(f"{name} is set to nothing: unset it, or give it a value")
+        raise ConfigurationError(f"{name} is set, but empty: give it the value that the apps have")
     return value
 
 

@@ -173,7 +173,7 @@ class Auth(Guard[Principal]):
         Raises:
             ConfigurationError: no verifier is in use, or it has not been entered.
         """
-        return closed_with_token(websocket, self._settings.current_verifier().watch(principal))
+        return closed_with_token(websocket, self._settings.watch(principal))
 
     def watch_stream(
         self, source: AsyncIterable[T], principal: Principal
@@ -189,7 +189,7 @@ class Auth(Guard[Principal]):
         Raises:
             ConfigurationError: no verifier is in use, or it has not been entered.
         """
-        return self._settings.current_verifier().watch(principal).stream(source)
+        return self._settings.watch(principal).stream(source)
 
     def unprotected_routes(
         self, app: ASGIApp, *, allowed: Collection[str] = ()

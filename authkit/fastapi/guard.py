@@ -13,11 +13,11 @@ from starlette.websockets import WebSocket, WebSocketState
 from authkit.credentials import bearer_credential
 from authkit.errors import AuthkitError, ConfigurationError, CredentialMissing
 from authkit.fastapi.client_address import AddressResolver
-from authkit.fastapi.overrides import overriding, stand_in
+from authkit.fastapi.overrides import overriding, stand_in, watch_signed_in
 from authkit.fastapi.problems import raise_refusal
 from authkit.policy import Requirement
 from authkit.principal import Principal
-from authkit.verifier import Verifier
+from authkit.verifier import TokenWatch, Verifier
 
 __all__ = ["Guard", "GuardSettings"]
 
@@ -73,6 +73,18 @@ class GuardSettings:
                 "(only the lifespan of the outermost app runs, not that of a mounted one)"
             )
         return self.verifier
+
+    def watch(self, principal: Principal) -> TokenWatch:
+        """Watches the principal's token; without a verifier, that of a test that is signed in.
+
+        Raises:
+            ConfigurationError: there is no verifier, or it has not been entered.
+        """
+        if self.verifier is None:
+            watch = watch_signed_in(principal)
+            if watch is not None:
+                return watch
+        return self.current_verifier().watch(principal)
 
 
 class Guard(SecurityBase, Generic[CallerT]):

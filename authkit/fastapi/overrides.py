@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 from fastapi.params import Depends
 from fastapi.security import SecurityScopes
 from starlette.requests import HTTPConnection
 
 from authkit.clock import Clock, SystemClock
-from authkit.errors import AuthkitError, ConfigurationError, CredentialMissing
+from authkit.errors import AuthkitError, ConfigurationError, CredentialMissing, TokenRevoked
 from authkit.fastapi.problems import raise_refusal
+from authkit.interfaces import RevocationScope
 from authkit.policy import Requirement
+from authkit.policy.claim_reader import facts_of
 from authkit.principal import Principal
+from authkit.verifier import TokenWatch
 
-__all__ = ["SignedIn", "overriding", "stand_in"]
+__all__ = ["SignedIn", "overriding", "stand_in", "watch_signed_in"]
 
 _HOW = (
     "override an Auth with SignedIn(principal), or with a function that takes nothing, or an "
@@ -31,18 +37,56 @@ class SignedIn:
     For tests.  No token is read and no verifier is needed, but the principal must meet what
     each route asks for: scopes, roles, claims and the age of its authentication.  A plain
     function as the override replaces `auth` altogether, as FastAPI documents it, so that the
-    scopes of `Security(auth, scopes=...)` are not checked.
+    scopes of `Security(auth, scopes=...)` are not checked.  Connections that stay open end when
+    the principal expires, or with `revoke`.
 
     Args:
         principal: who calls, or None for requests without a credential.
         clock: tells the age of an authentication.
     """
 
-    __slots__ = ("clock", "principal")
+    __slots__ = ("__weakref__", "_is_revoked", "_watches", "clock", "principal")
 
     def __init__(self, principal: Principal | None, *, clock: Clock | None = None) -> None:
         self.principal: Principal | None = principal
         self.clock: Clock = SystemClock() if clock is None else clock
+        self._is_revoked = False
+        self._watches: dict[TokenWatch, asyncio.AbstractEventLoop] = {}
+        _all[id(self)] = self
+
+    def revoke(self) -> None:
+        """Makes it as if the token had been revoked: for its connections and for later requests.
+
+        It may be called in any thread; connections end shortly after.  Those that were opened
+        while a verifier is in use end with a revocation in its store alone.
+        """
+        self._is_revoked = True
+        for watch, loop in tuple(self._watches.items()):
+            with suppress(RuntimeError):  # a loop that is closed has no connections
+                loop.call_soon_threadsafe(watch.end, _revoked())
+
+    def caller(self) -> Principal | None:
+        """The principal.
+
+        Raises:
+            TokenRevoked: it was revoked.
+        """
+        if self._is_revoked:
+            raise _revoked()
+        return self.principal
+
+    def watch(self, principal: Principal) -> TokenWatch:
+        """Ends when the principal expires or is revoked."""
+        return TokenWatch(facts_of(principal), self.clock, self._enrol, self._dismiss)
+
+    def _enrol(self, watch: TokenWatch) -> None:
+        self._watches[watch] = asyncio.get_running_loop()
+        # After that, so that no `revoke` in another thread falls between the two.
+        if self._is_revoked:
+            watch.end(_revoked())
+
+    def _dismiss(self, watch: TokenWatch) -> None:
+        self._watches.pop(watch, None)
 
     async def __call__(
         self, connection: HTTPConnection, security_scopes: SecurityScopes
@@ -54,12 +98,29 @@ class SignedIn:
         """
         requirement = Requirement(scopes=security_scopes.scopes)
         try:
-            if self.principal is None:
+            principal = self.caller()
+            if principal is None:
                 raise CredentialMissing
-            requirement.check(self.principal, self.clock.time())
+            requirement.check(principal, self.clock.time())
         except AuthkitError as error:
             raise_refusal(error, connection, None)
-        return self.principal
+        return principal
+
+
+# Those that there are, the newest last.
+_all: WeakValueDictionary[int, SignedIn] = WeakValueDictionary()
+
+
+def _revoked() -> TokenRevoked:
+    return TokenRevoked(RevocationScope.TOKEN.value)
+
+
+def watch_signed_in(principal: Principal) -> TokenWatch | None:
+    """Watches this very principal, if it is one that a SignedIn stands in with: the newest."""
+    for each in reversed(list(_all.values())):
+        if each.principal is principal:
+            return each.watch(principal)
+    return None
 
 
 def overriding(connection: HTTPConnection, origin: object) -> Callable[..., Any] | None:
@@ -86,7 +147,7 @@ async def stand_in(
     """
     clock: Clock = SystemClock()
     if isinstance(override, SignedIn):
-        principal, clock = override.principal, override.clock
+        principal, clock = override.caller(), override.clock
     else:
         principal = await _called(override, connection, security_scopes)
     if principal is not None and requirement is not None:

@@ -94,6 +94,8 @@ class HttpKeySource:
         check_number("fresh_seconds", fresh_seconds)
         check_number("min_fresh_seconds", min_fresh_seconds)
         check_number("max_fresh_seconds", max_fresh_seconds, at_least=min_fresh_seconds)
+        if not isinstance(insecure_loopback_http, bool):
+            raise ConfigurationError("insecure_loopback_http must be True or False")
         _check_client(client)
         self._clock = SystemClock() if clock is None else clock
         self._client = client

@@ -18,7 +18,7 @@ from authkit.testing.signing_in import signed_in
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from authkit.fastapi import Auth
+    from authkit.fastapi import Auth, SignedIn
     from authkit.principal import Principal
 
 __all__ = ["SignIn", "audit_sink", "authkit_clock", "local_issuer", "sign_in"]
@@ -39,8 +39,11 @@ class SignIn(Protocol):
         scopes: Collection[str] = (),
         roles: Collection[str] = (),
         claims: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Signs every later request of the test in; a later call replaces an earlier one."""
+    ) -> SignedIn:
+        """Signs every later request of the test in; a later call replaces an earlier one.
+
+        With `revoke()` of what it gives, the caller's token is revoked.
+        """
         ...
 
 
@@ -75,7 +78,9 @@ def sign_in(authkit_clock: ManualClock) -> Iterator[SignIn]:
 
         def sign(
             app: FastAPI, auth: Auth, caller: Principal | str | None = "alice", **fields: Any
-        ) -> None:
-            until_the_end.enter_context(signed_in(app, auth, caller, clock=authkit_clock, **fields))
+        ) -> SignedIn:
+            return until_the_end.enter_context(
+                signed_in(app, auth, caller, clock=authkit_clock, **fields)
+            )
 
         yield sign

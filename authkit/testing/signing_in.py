@@ -13,7 +13,7 @@ from authkit.testing.names import listed
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from authkit.fastapi import Auth
+    from authkit.fastapi import Auth, SignedIn
 
 __all__ = ["make_principal", "signed_in"]
 
@@ -98,11 +98,13 @@ def signed_in(
     roles: Collection[str] = (),
     claims: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
-) -> Iterator[None]:
+) -> Iterator[SignedIn]:
     """Every request to `app`, and to apps mounted in it, comes from this caller inside the block.
 
     What a route asks for is still checked: a caller without the scope gets its 403.  Blocks
-    may be nested; each restores what it found.
+    may be nested; each restores what it found.  Where no verifier is in use, `auth.watch` and
+    `auth.watch_stream` end when the caller's token expires, or with `revoke()` of what the block is
+    given.
 
     Args:
         app: the application under test.
@@ -133,12 +135,11 @@ def signed_in(
         raise TypeError("scopes, roles and claims go with a subject; a Principal has its own")
     else:
         principal = caller
+    stand_in = SignedIn(principal, clock=clock)
     with ExitStack() as restored:
         for each in _with_mounted(app):
-            restored.enter_context(
-                _overridden(each.dependency_overrides, auth, SignedIn(principal, clock=clock))
-            )
-        yield
+            restored.enter_context(_overridden(each.dependency_overrides, auth, stand_in))
+        yield stand_in
 
 
 @contextmanager

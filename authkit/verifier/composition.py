@@ -49,6 +49,11 @@ def check_parts(
     if len(set(names)) != len(names):
         raise ConfigurationError("the same issuer is trusted twice: give it one TrustedIssuer")
     if not _is_backend(revocations, "find", "revoke"):
+        if _is_backend(getattr(revocations, "revocations", None), "find", "revoke"):
+            raise ConfigurationError(
+                "revocations must be the RevocationStore of these backends: give "
+                "backends.revocations"
+            )
         raise ConfigurationError(
             "revocations must be a RevocationStore, such as MemoryRevocationStore(); to do without "
             "on purpose, give NoRevocation()"

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+try:
+    import hiredis as _hiredis  # noqa: F401 (only whether it is there)
+    import redis as _redis  # noqa: F401 (the same)
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed: pip install 'pyauthkit[redis]'", name=error.name
+    ) from error
+
 from authkit_redis.link.errors import (
     AccessRefused,
     LinkError,
@@ -12,10 +20,11 @@ from authkit_redis.link.errors import (
 )
 from authkit_redis.link.interface import Link, Script, Tail
 from authkit_redis.link.opening import open_link
-from authkit_redis.link.over_client import link_over
+from authkit_redis.link.over_client import Client, link_over
 
 __all__ = [
     "AccessRefused",
+    "Client",
     "Link",
     "LinkError",
     "NotSent",

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
-from redis.asyncio.connection import ConnectionPool, SSLConnection
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from authkit.errors import ConfigurationError
+from authkit_redis.link.options import require_names, require_tls_files
 
 _redis: Any = redis
 MaintNotificationsConfig: Any
@@ -42,23 +48,15 @@ _FORMS = (
     "redis://, rediss://, unix://, redis+sentinel://host:port,host:port/service,"
     " redis+cluster://host:port,host:port, or the last two with rediss"
 )
-# These are the link's own: it decides about them for every connection.
-_RESERVED = frozenset(
-    {
-        "connection_class",
-        "connection_pool",
-        "decode_responses",
-        "health_check_interval",
-        "maint_notifications_config",
-        "max_connections",
-        "parser_class",
-        "protocol",
-        "retry",
-        "retry_on_error",
-        "retry_on_timeout",
-        "socket_timeout",
-    }
-)
+
+
+_ENCODE = "the address of Redis has one of / # ? [ ] where none can be: percent-encode the password"
+_BRACKETS = frozenset("[]")
+_KINDS: dict[str, type[Any]] = {
+    "redis": Connection,
+    "rediss": SSLConnection,
+    "unix": UnixDomainSocketConnection,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +76,68 @@ class Address:
     service: str = ""
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: object) -> Address:
     """Reads an address.
 
     Raises:
         ConfigurationError: not an address that a link can be opened to.
     """
+    if text is None or text == "":
+        raise ConfigurationError("the address of Redis is not set")
+    if not isinstance(text, str):
+        raise ConfigurationError("the address of Redis must be a str")
+    if text != text.strip():
+        raise ConfigurationError("the address of Redis has white space at its ends")
     scheme, separator, rest = text.partition("://")
     plain, _, topology = scheme.partition("+")
-    if not separator or plain not in ("redis", "rediss", "unix"):
+    if (
+        not separator
+        or plain not in ("redis", "rediss", "unix")
+        or topology not in ("", "cluster", "sentinel")
+        or (plain == "unix" and topology)
+    ):
         raise ConfigurationError(f"the address of Redis must be one of {_FORMS}")
-    if not topology:
-        return Address(topology="single", url=text, hosts=())
-    if topology not in ("sentinel", "cluster") or plain == "unix":
-        raise ConfigurationError(f"the address of Redis must be one of {_FORMS}")
-    return _several_hosts(plain, topology, rest)
+    location, path = _parts(rest)
+    if plain == "unix":
+        _, _, host = location.rpartition("@")
+        if host or not path.strip("/"):
+            raise ConfigurationError("unix:// needs the path of a socket: unix:///run/redis.sock")
+    elif topology:
+        return _several_hosts(plain, topology, rest)
+    else:
+        _single_host(location, path)
+    return Address(topology="single", url=text, hosts=())
+
+
+def _parts(rest: str) -> tuple[str, str]:
+    """What stands before the path, and the path."""
+    head, _, query = rest.partition("?")
+    location, _, path = head.partition("/")
+    # An address ends at the first of these, wherever the password was meant to end.
+    is_cut = "@" in query and "@" not in head and ":" in location
+    is_cut = is_cut or (bool(location) and "@" in path and "@" not in location)
+    if is_cut or "#" in rest or not _BRACKETS.isdisjoint(location.rpartition("@")[0]):
+        raise ConfigurationError(_ENCODE)
+    return location, path
+
+
+def _single_host(location: str, path: str) -> None:
+    _, _, host = location.rpartition("@")
+    if "," in host:
+        raise ConfigurationError(
+            "redis:// and rediss:// name one host; several need redis+sentinel:// or"
+            " redis+cluster://"
+        )
+    if not host:
+        raise ConfigurationError("the address of Redis names no host")
+    _host(host, 6379)
+    _require_database(path)
+
+
+def _require_database(path: str) -> None:
+    number = path.removesuffix("/")
+    if number and not (number.isascii() and number.isdigit()):
+        raise ConfigurationError("the path in the address of Redis must be a database's number")
 
 
 def _several_hosts(plain: str, topology: str, rest: str) -> Address:
@@ -111,6 +156,7 @@ def _several_hosts(plain: str, topology: str, rest: str) -> Address:
         )
     if not hosts:
         raise ConfigurationError("the address of Redis names no host")
+    _require_database(database)
     number = database if topology == "sentinel" else ""
     url = f"{plain}://{user}{at}{locations.split(',')[0]}/{number}{'?' if query else ''}{query}"
     return Address(topology=topology, url=url, hosts=hosts, service=unquote(service))
@@ -119,11 +165,20 @@ def _several_hosts(plain: str, topology: str, rest: str) -> Address:
 def _host(text: str, default_port: int) -> tuple[str, int]:
     try:
         parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
     except ValueError:
-        host = None
+        raise ConfigurationError("the address of Redis has a host that cannot be read") from None
     if not host:
-        raise ConfigurationError("the address of Redis has a host that cannot be read")
+        raise ConfigurationError("the address of Redis names no host")
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ConfigurationError(
+            "a port in the address of Redis must be a number from 1 to 65535; / # ? @ : in a"
+            " password must be percent-encoded"
+        )
     return unquote(host), port or default_port
 
 
@@ -135,9 +190,9 @@ def client_settings(
     Raises:
         ConfigurationError: redis-py cannot use the address or an option.
     """
-    taken = sorted(_RESERVED.intersection(options))
-    if taken:
-        raise ConfigurationError(f"the link decides about {', '.join(taken)} by itself")
+    scheme, _, rest = address.url.partition("://")
+    query = [name for name, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)]
+    require_names(_KINDS[scheme], [*options, *query])
     settings = {
         "socket_connect_timeout": connect_timeout_seconds,
         **_DRIVER,
@@ -151,11 +206,15 @@ def client_settings(
         kwargs = {**pool.connection_kwargs, **_own_settings()}
         if address.topology != "single":
             kwargs = {name: kwargs[name] for name in kwargs if name not in ("host", "port")}
-        kind(**kwargs)
+        if issubclass(kind, SSLConnection):
+            kwargs.setdefault("ssl_check_hostname", True)  # which redis-py has not always done
+        connection = kind(**kwargs)
     except Exception as error:
         # Nothing of the error is kept: its text, or that of its cause, may quote the address.
         reason = type(error).__name__
     else:
+        if issubclass(kind, SSLConnection):
+            require_tls_files(connection, kwargs)
         return kind, kwargs
     raise ConfigurationError(f"redis-py cannot use the address of Redis or an option ({reason})")
 

@@ -9,7 +9,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from hiredis import HiredisError, PushNotification, Reader
+from hiredis import PushNotification, Reader
 
 from authkit_redis.link.errors import (
     AccessRefused,
@@ -21,17 +21,15 @@ from authkit_redis.link.errors import (
     Saturated,
     reply_error,
 )
-
-__all__ = ["Channel"]
 from authkit_redis.link.waiting import Call, OnFailure, expire, still_waiting
 from authkit_redis.link.wire import Counts, Wire
 
+__all__ = ["Channel"]
+
 _NOTHING_YET = object()
 _NOT_RESULTS = frozenset({AccessRefused, PushNotification, Redirected, ReplyError})
-# Deadlines are kept to within this, so that many of them cost few wake-ups.
-_GRAIN_SECONDS = 0.01
-# For how long a closed connection may still write what it has taken.
-_CLOSING_SECONDS = 0.25
+_GRAIN_SECONDS = 0.01  # deadlines are kept to within this, so that many cost few wake-ups
+_CLOSING_SECONDS, _LONGEST_REPLY_BYTES = 0.25, 64 * 2**20
 
 
 class Channel(asyncio.Protocol):
@@ -74,6 +72,7 @@ class Channel(asyncio.Protocol):
         self._sent: deque[Call] = deque()
         self._reader = Reader(replyError=reply_error, notEnoughData=_NOTHING_YET)
         self._progress_at = 0.0
+        self._incomplete = 0
         self._wakes_at = inf
         self._timer: asyncio.TimerHandle | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -162,7 +161,10 @@ class Channel(asyncio.Protocol):
         try:
             reader.feed(data)
             value = reader.gets()
-            if value is _NOTHING_YET:
+            self._incomplete = 0 if value is not _NOTHING_YET else self._incomplete + len(data)
+            if self._incomplete > _LONGEST_REPLY_BYTES:
+                self.abandon(None)
+            if self._incomplete:
                 return
             while value is not _NOTHING_YET:
                 if type(value) in _NOT_RESULTS:
@@ -172,7 +174,7 @@ class Channel(asyncio.Protocol):
                 else:
                     future.set_result(value)
                 value = reader.gets()
-        except (HiredisError, IndexError) as error:
+        except Exception as error:
             # Not the protocol, or a reply that nobody asked for: no later one can be trusted.
             self.abandon(error)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from redis.crc import key_slot
 
 from authkit_redis.link.channel import Channel
 from authkit_redis.link.dialling import Dialler
-from authkit_redis.link.errors import LinkError, NotSent, Redirected
+from authkit_redis.link.errors import AccessRefused, LinkError, NotSent, Redirected, ReplyError
 from authkit_redis.link.homes import OnFailure
 from authkit_redis.link.node import Limits, Node
 from authkit_redis.link.redis_py import translated
@@ -24,6 +25,8 @@ __all__ = ["ClusterHome", "SlotMap", "ask_for_slots"]
 
 _BETWEEN_REFRESHES_SECONDS = 0.1
 
+_UNKNOWN = NotSent("no node of the Redis cluster is known to have a key")
+
 Address = tuple[str, int]
 SlotMap = dict[int, Address]
 
@@ -32,7 +35,8 @@ async def ask_for_slots(hosts: list[Address], settings: Mapping[str, Any]) -> Sl
     """The master of each slot, as the first host to answer tells it.
 
     Raises:
-        NotSent: none did.
+        AccessRefused: the user may not ask.
+        NotSent: none did; the text says why.
     """
     nodes = [ClusterNode(host, port) for host, port in hosts]
     # Made for each question, so that nothing of it belongs to an event loop.
@@ -43,10 +47,21 @@ async def ask_for_slots(hosts: list[Address], settings: Mapping[str, Any]) -> Sl
         masters = {slot: nodes[0] for slot, nodes in manager.slots_cache.items()}
         return {slot: (node.host, int(node.port)) for slot, node in masters.items()}
     except Exception as error:
-        raise translated(error, was_sent=False) from error
+        problem = _unanswered(error, is_tls="ssl" in settings)
     finally:
         await manager.aclose()
         await manager.aclose("startup_nodes")
+    # Out of the block: the server's words may quote the password, and would hang on to it.
+    raise problem
+
+
+def _unanswered(error: Exception, *, is_tls: bool) -> LinkError:
+    problem = translated(error, was_sent=False, is_tls=is_tls)
+    if not isinstance(problem, ReplyError) or isinstance(problem, AccessRefused):
+        return problem
+    if problem.code == "ERR":
+        return NotSent("the Redis server is no cluster: redis:// or rediss:// is for a single one")
+    return NotSent(f"the Redis cluster has not told who has a key: {problem}")
 
 
 class ClusterHome:
@@ -83,6 +98,7 @@ class ClusterHome:
         self._others: WeakSet[Node] = WeakSet()
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -_BETWEEN_REFRESHES_SECONDS
+        self._why: LinkError = _UNKNOWN
         self._is_closed = False
 
     def node_of(self, key: bytes | None) -> Node:
@@ -92,11 +108,15 @@ class ClusterHome:
         else:
             node = self._by_slot.get(key_slot(key))
         if node is None:
-            raise NotSent("no node of the Redis cluster is known to have a key")
+            raise _UNKNOWN.copy(None)
         return node
 
     async def located(self, key: bytes | None, deadline: float) -> Node:
-        """The master that has a key, after a refresh where one is due or under way."""
+        """The master that has a key, after a refresh where one is due or under way.
+
+        Raises:
+            LinkError: none is known to; if nobody could be asked, it says why.
+        """
         try:
             node = self.node_of(key)
         except NotSent:
@@ -106,7 +126,9 @@ class ClusterHome:
                 return node
         if self._refreshing is not None:
             await asyncio.wait([self._refreshing], timeout=max(0.0, deadline - self.now()))
-        return self.node_of(key)
+        with suppress(NotSent):
+            return self.node_of(key)
+        raise self._why.copy(self._why.__cause__)
 
     def redirected(self, error: Redirected, node: Node | None) -> Node:
         """The node that another one has named."""
@@ -184,8 +206,9 @@ class ClusterHome:
             await asyncio.sleep(self._refreshed_at + _BETWEEN_REFRESHES_SECONDS - self.now())
             known = [address for address in self._nodes if address not in self._hosts]
             self._apply(await self._ask([*self._hosts, *known]))
-        except LinkError:
-            pass  # the old map stays, and whoever misses a slot in it says so
+            self._why = _UNKNOWN
+        except LinkError as error:
+            self._why = error  # the old map stays, and whoever misses a slot in it says so
         finally:
             self._refreshed_at = self.now()
             self._refreshing = None

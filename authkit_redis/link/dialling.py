@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from redis.asyncio.connection import SSLConnection
 from redis.exceptions import RedisError
 
 from authkit_redis.link.channel import Channel
@@ -80,10 +81,13 @@ class Dialler:
             raise
         except Exception as error:
             await _hang_up(connection)
-            raise translated(error, was_sent=False) from error
+            is_tls = issubclass(self._kind, SSLConnection)
+            problem = translated(error, was_sent=False, is_tls=is_tls)
         except BaseException:
             await _hang_up(connection)
             raise
+        # Out of the block: the server's words may quote the password, and would hang on to it.
+        raise problem
 
 
 async def _hang_up(connection: AbstractConnection) -> None:

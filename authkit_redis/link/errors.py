@@ -68,16 +68,23 @@ class AccessRefused(ReplyError):
     Attributes:
         code: NOAUTH, WRONGPASS or NOPERM.
         command: the command that an ACL rule is missing for, where the server names one.
+        is_sentinel: whether it is a Sentinel, whose users are not those of the servers.
     """
 
-    def __init__(self, code: str, command: str | None = None) -> None:
+    def __init__(self, code: str, command: str | None = None, *, is_sentinel: bool = False) -> None:
         super().__init__(code)
         self.command = command
+        self.is_sentinel = is_sentinel
 
     def __str__(self) -> str:
+        who = "the Redis Sentinel" if self.is_sentinel else "the Redis server"
         if self.command is not None:
-            return f"the Redis server refuses this user the command {self.command} ({self.code})"
-        return f"the Redis server refuses this user ({self.code})"
+            return f"{who} refuses this user the command {self.command} ({self.code})"
+        said = f"{who} refuses this user ({self.code})"
+        if self.code == "NOPERM":
+            return said
+        place = "sentinel_kwargs" if self.is_sentinel else "the address"
+        return f"{said}: check user and password in {place}"
 
 
 class Redirected(ReplyError):

@@ -11,7 +11,7 @@ from math import inf
 from random import SystemRandom
 
 from authkit_redis.link.channel import Channel
-from authkit_redis.link.errors import LinkError, NotSent
+from authkit_redis.link.errors import AccessRefused, LinkError, NotSent
 from authkit_redis.link.waiting import Call
 from authkit_redis.link.wire import Counts, Wire
 
@@ -71,6 +71,7 @@ class Node:
         self._on_lost = on_lost
         self._is_closed = False
         self._failures = 0
+        self._why: LinkError = NotSent("no connection to the Redis server could be made")
         self._dialling: asyncio.Task[None] | None = None
         self._retired: set[Channel] = set()
         self._retires_from = 0.0
@@ -79,7 +80,7 @@ class Node:
         """The channel, connected or being connected.
 
         Raises:
-            NotSent: connecting has just failed, and is not tried again yet.
+            LinkError: connecting has just failed, and is not tried again yet.
         """
         channel = self.channel
         if channel is not None and channel.is_usable:
@@ -87,7 +88,7 @@ class Node:
         if self._is_closed:
             raise NotSent("the link was closed")
         if self._loop.time() < self.retry_at:
-            raise NotSent("no connection to the Redis server could be made a moment ago")
+            raise self._why.copy(None)
         channel = Channel(
             self._loop,
             self._counts,
@@ -105,18 +106,25 @@ class Node:
         try:
             wire = await self._dial(channel)
         except LinkError as error:
-            self._failures += 1
-            if self._failures > 1:
-                doubled = _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 8)
-                pause = min(doubled, _LONGEST_PAUSE_SECONDS)
-                self.retry_at = self._loop.time() + pause * _random.uniform(0.5, 1.0)
-            channel.refuse(error)
+            self._failed(channel, error)
+        except Exception as error:
+            # Nobody could connect again, if it were let through.
+            self._failed(channel, NotSent(f"connecting to Redis failed: {type(error).__name__}"))
         except asyncio.CancelledError:
             channel.refuse(NotSent("the link was closed before the connection was made"))
             raise
         else:
             self._failures = 0
             channel.attach(wire)
+
+    def _failed(self, channel: Channel, error: LinkError) -> None:
+        self._failures += 1
+        self._why = error if isinstance(error, AccessRefused) else NotSent(str(error))
+        if self._failures > 1:
+            doubled = _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 8)
+            pause = min(doubled, _LONGEST_PAUSE_SECONDS)
+            self.retry_at = self._loop.time() + pause * _random.uniform(0.5, 1.0)
+        channel.refuse(error)
 
     def retire(self) -> None:
         """Takes no more calls on this connection; those in flight may still be answered.

@@ -19,6 +19,7 @@ from authkit_redis.link.homes import Home, OnFailure, SingleHome
 from authkit_redis.link.interface import Link
 from authkit_redis.link.multiplexed import MultiplexedLink, NewHome
 from authkit_redis.link.node import Dial, Limits
+from authkit_redis.link.options import require_sentinel_names, require_sentinel_settings
 from authkit_redis.link.sentinels import SentinelDialler
 from authkit_redis.link.wire import Counts
 
@@ -80,7 +81,9 @@ def _homes_at(address: Address, limits: Limits, options: dict[str, Any]) -> NewH
         return cluster_home
     dial: Dial = dialler.dial
     if address.topology == "sentinel":
+        require_sentinel_names(own)
         to_sentinels = {**sentinel_settings(kind, settings, timeout), **own}
+        require_sentinel_settings(to_sentinels)
         dial = SentinelDialler(dialler, address.hosts, address.service, to_sentinels).dial
 
     def home(loop: asyncio.AbstractEventLoop, counts: Counts, on_failure: OnFailure) -> Home:

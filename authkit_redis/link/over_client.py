@@ -13,6 +13,7 @@ from redis.exceptions import MaxConnectionsError
 
 from authkit.errors import ConfigurationError
 from authkit_redis.link.errors import (
+    LinkError,
     NotSent,
     OutcomeUnknown,
     Redirected,
@@ -23,31 +24,57 @@ from authkit_redis.link.interface import Link, Script, Tail
 from authkit_redis.link.redis_py import translated
 from authkit_redis.link.tail import entries_of
 
-__all__ = ["ClientLink", "link_over"]
+__all__ = ["Client", "ClientLink", "link_over"]
+
+Client = Redis | RedisCluster
+"""What a link can be put over."""
+
+# One that waits for a stream to grow, and one for everything else.
+_FEWEST_CONNECTIONS = 2
 
 
-def link_over(client: Redis | RedisCluster) -> Link:
+def link_over(client: Client) -> Link:
     """A link whose calls all go through a client of redis-py, which stays its owner's.
 
     What the client retries by itself is run again, and a connection error of it tells not
     whether the call was executed.
 
     Raises:
-        ConfigurationError: not such a client, or one that decodes replies.
+        ConfigurationError: not such a client; or one that decodes replies, or that has but one
+            connection, which a reader of a stream would hold for itself.
     """
-    if not isinstance(client, Redis | RedisCluster):
+    if not isinstance(client, Client):
         raise ConfigurationError("the client must be a redis.asyncio.Redis or RedisCluster")
     if client.get_encoder().decode_responses:
         raise ConfigurationError(
             "the client decodes replies to text; make it with decode_responses=False"
         )
+    if getattr(client, "single_connection_client", False):
+        raise ConfigurationError(
+            "the client has a single connection; make it without single_connection_client=True"
+        )
+    most = _most_connections(client)
+    if most is not None and most < _FEWEST_CONNECTIONS:
+        raise ConfigurationError(
+            "the client may have one connection only; make it, or its pool, with max_connections"
+            f" of {_FEWEST_CONNECTIONS} at least, and more for calls at the same time"
+        )
     return ClientLink(client)
+
+
+def _most_connections(client: Client) -> int | None:
+    if isinstance(client, Redis):
+        most = getattr(client.connection_pool, "max_connections", None)
+    else:
+        # Of each node.
+        most = getattr(client, "connection_kwargs", {}).get("max_connections")
+    return most if isinstance(most, int) else None
 
 
 class ClientLink:
     """Every call through `execute_command` of a client."""
 
-    def __init__(self, client: Redis | RedisCluster) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._calls = 0
         self._in_flight = 0
@@ -137,14 +164,14 @@ class ClientLink:
         self._in_flight += 1
         try:
             return await call
-        except MaxConnectionsError as error:
-            raise Saturated("the client has no connection left") from error
+        except MaxConnectionsError:
+            ours: LinkError = Saturated("the client has no connection left")
         except Exception as error:
             ours = translated(error, was_sent=True)
-            # The text of an error reply may quote keys and values, which a traceback would show.
-            raise ours from (None if isinstance(ours, ReplyError) else error)
         finally:
             self._in_flight -= 1
+        # Out of the block: the server's words may quote a password, keys and values.
+        raise ours
 
     async def _within(self, seconds: float, call: Coroutine[Any, Any, Any]) -> Any:
         self._calls += 1

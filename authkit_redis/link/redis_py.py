@@ -12,9 +12,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from authkit_redis.link.errors import LinkError, NotSent, OutcomeUnknown, ReplyError, reply_error
+from authkit_redis.link.reasons import chain_of, reason_of
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -51,16 +52,22 @@ def code_of(error: BaseException) -> str | None:
     return code if isinstance(code, str) else _CODES.get(type(error).__name__)
 
 
-def translated(error: BaseException, *, was_sent: bool) -> LinkError:
+def translated(error: BaseException, *, was_sent: bool, is_tls: bool = False) -> LinkError:
     """The link's error for an exception that came out of redis-py."""
-    code = code_of(error)
-    if code is not None:
-        return reply_error(f"{code} {error}")
-    if isinstance(error, ResponseError):
-        return reply_error(str(error))
+    # Its client of a cluster wraps what the nodes have answered.
+    for each in chain_of(error) if isinstance(error, RedisClusterException) else (error,):
+        code = code_of(each)
+        if code is not None:
+            return reply_error(f"{code} {each}")
+        if isinstance(each, ResponseError):
+            return reply_error(str(each))
+    reason = reason_of(error, is_tls=is_tls)
     if was_sent:
-        return OutcomeUnknown("the connection to the Redis server broke")
-    return NotSent("no connection to the Redis server could be made")
+        text = "the connection to the Redis server broke"
+        return OutcomeUnknown(f"{text}: {reason}" if reason else text)
+    # An exception's class is better than nothing.
+    reason = reason or type(error).__name__
+    return NotSent(f"no connection to the Redis server could be made: {reason}")
 
 
 def take_wire(connection: AbstractConnection, channel: Channel) -> Wire:

@@ -9,6 +9,7 @@ from typing import Any
 
 from authkit.errors import ConfigurationError
 from authkit_redis.link import AccessRefused, Link, ReplyError
+from authkit_redis.revocations.forms import well_formed
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.scripts import CHECK
 from authkit_redis.revocations.timing import Timing
@@ -48,10 +49,12 @@ async def admission(link: Link, keys: RevocationKeys, check: bytes, timing: Timi
         if error.code == "CROSSSLOT":
             raise ConfigurationError("revocations: all keys must be in one slot") from error
         raise
-    maxmemory, policy, *faults = [part.decode("ascii", "replace") for part in answer]
+    with well_formed():
+        maxmemory, policy, *faults = [part.decode("ascii", "replace") for part in answer]
+        has_bound = int(maxmemory) > 0
     for fault in faults:
         _judge(fault)
-    return int(maxmemory) > 0 and policy != "noeviction"
+    return has_bound and policy != "noeviction"
 
 
 def _judge(fault: str) -> None:

@@ -12,6 +12,7 @@ from authkit.revocations import covers
 from authkit_redis.link import Link, LinkError, ReplyError
 from authkit_redis.revocations.digests import Digests, named
 from authkit_redis.revocations.entries import revocation_of, unpack_value
+from authkit_redis.revocations.forms import well_formed
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.scripts import ASK
 from authkit_redis.revocations.timing import Timing
@@ -60,11 +61,11 @@ class Asking:
         if self._monotonic() < self._again_at:
             raise NotProven("Redis did not answer a moment ago")
         self.asked_total += 1
-        points = [self._keys.point(digest) for digest in self._digests.of(token)]
+        keys = [self._keys.point(digest) for digest in self._digests.of(token)]
         try:
             answer: Any = await self._link.run(
                 ASK,
-                (self._keys.log, self._keys.head, self._keys.repair, *points),
+                (self._keys.log, self._keys.head, self._keys.repair, *keys),
                 (self._digests.check,),
                 timeout_seconds=self._timing.answer,
                 is_repeatable=True,
@@ -74,12 +75,20 @@ class Asking:
         except LinkError:
             self._again_at = self._monotonic() + self._timing.heartbeat
             raise
-        _, age_ms, is_repaired, is_evicting, *values = answer
-        for (scope, name), value in zip(named(token), values, strict=True):
-            if value is not None:
-                revocation = _revocation(scope, token, name, value)
+        with well_formed():
+            _, age_ms, is_repaired, is_evicting, *values = answer
+            points = list(zip(named(token), values, strict=True))
+        unreadable: LinkError | None = None
+        for (scope, name), value in points:
+            try:
+                revocation = None if value is None else _revocation(scope, token, name, value)
+            except ReplyError as error:
+                unreadable = error  # another point may tell all the same that it is revoked
+            else:
                 if revocation is not None and covers(revocation, token):
                     return revocation
+        if unreadable is not None:
+            raise unreadable
         if age_ms < self._timing.settle * 1000 or is_repaired:
             raise NotProven("Redis may lack revocations that are being written back")
         if is_evicting:

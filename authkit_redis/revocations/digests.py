@@ -27,6 +27,8 @@ SCOPE_NUMBERS = {
 
 _MAX_TOKENS = 10_000
 _MAX_OTHERS = 20_000
+_LONGEST_REMEMBERED = 256
+"""Characters of an id; longer ones are hashed each time, so that memory is bounded."""
 _LEAST_SECRET_BYTES = 16
 
 
@@ -80,8 +82,16 @@ class Digests:
         others, other = zip(beginnings, _others(token), strict=True), self._other
         digests = (
             self._hash(own, token.token_id),
-            *[other(beginning, name) for beginning, name in others if name is not None],
+            *[
+                other(beginning, name)
+                if len(name) <= _LONGEST_REMEMBERED
+                else self._hash(beginning, name)
+                for beginning, name in others
+                if name is not None
+            ],
         )
+        if len(token.token_id) > _LONGEST_REMEMBERED:
+            return digests
         if len(self._of_tokens) >= _MAX_TOKENS:
             self._of_tokens.popitem(last=False)
         self._of_tokens[id(token)] = (token, digests)

@@ -18,6 +18,7 @@ __all__ = [
     "entry_of",
     "is_before",
     "lifting_of",
+    "milliseconds_of",
     "pack_id",
     "revocation_of",
     "scope_of",
@@ -165,11 +166,21 @@ def unpack_value(packed: bytes) -> int:
 
 def pack_id(id: bytes) -> bytes:
     """The id of a stream entry as the entry after it names it."""
-    milliseconds, _, sequence = id.partition(b"-")
-    number = int(milliseconds)
-    return _ID.pack(number >> 32, number & 0xFFFFFFFF, int(sequence))
+    milliseconds, sequence = _numbers(id)
+    number = min(milliseconds, 0xFFFFFFFFFFFF)
+    return _ID.pack(number >> 32, number & 0xFFFFFFFF, min(sequence, 0xFFFFFFFF))
 
 
 def is_before(one: bytes, other: bytes) -> bool:
     """Whether one id of a stream comes before another."""
-    return pack_id(one) < pack_id(other)
+    return _numbers(one) < _numbers(other)
+
+
+def milliseconds_of(id: bytes) -> int:
+    """When the server gave the id, by its clock."""
+    return _numbers(id)[0]
+
+
+def _numbers(id: bytes) -> tuple[int, int]:
+    milliseconds, _, sequence = id.partition(b"-")
+    return int(milliseconds), int(sequence)

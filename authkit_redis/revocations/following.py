@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from weakref import WeakSet
 
 from authkit.errors import ConfigurationError
 from authkit.reported_state import AVAILABLE, ReportedState
-from authkit_redis.link import Link, LinkError
+from authkit_redis.link import Link, LinkError, ReplyError
 from authkit_redis.revocations.admission import admission
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.replica import Replica
@@ -22,7 +24,7 @@ _log = logging.getLogger("authkit")
 
 _CHECKED_EVERY_SECONDS = 30.0
 STARTING = "starting"
-_STALE, _OPEN, _EVICTING = "stale", "open", "evicting"
+_STALE, _OPEN, _EVICTING, _UNWRITABLE = "stale", "open", "evicting", "unwritable"
 
 
 class Following:
@@ -61,6 +63,7 @@ class Following:
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._is_evicting = False
+        self._fault = ""
         _all.add(self)
 
     @property
@@ -80,6 +83,32 @@ class Following:
         pid, loop = self._home
         return pid == os.getpid() and not loop.is_closed() and not self._task.done()
 
+    @property
+    def _is_of_this_loop(self) -> bool:
+        return self._home == (os.getpid(), asyncio.get_running_loop())
+
+    async def at_home(self, do: Callable[[], None]) -> bool:
+        """Has the event loop that follows do something, and waits for it; whether there is one.
+
+        A loop that does not come round to it within `timeout` does it later.
+        """
+        if self.is_here:
+            do()
+        elif not self._is_alive or self._home is None:
+            return False
+        else:
+            done: Future[None] = Future()
+
+            def in_that_loop() -> None:
+                do()
+                done.set_result(None)
+
+            with suppress(RuntimeError, TimeoutError):  # it was closed just now, or stands still
+                self._home[1].call_soon_threadsafe(in_that_loop)
+                async with asyncio.timeout(self._timing.timeout):
+                    await asyncio.shield(asyncio.wrap_future(done))
+        return True
+
     async def enter(self) -> None:
         """Begins to follow, unless it does already, and waits for the first proof, but not long.
 
@@ -89,7 +118,11 @@ class Following:
         self._entered += 1
         if self._is_alive:
             return
-        if self._entered == 1:
+        if self._home is not None and self._entered > 1 and not self._is_of_this_loop:
+            self._entered = (
+                1  # who entered it in a loop that is gone, or in the parent, is gone too
+            )
+        elif self._entered == 1:
             await self._link.__aenter__()
         self._replica.distrust()
         self._home = (os.getpid(), asyncio.get_running_loop())
@@ -108,6 +141,9 @@ class Following:
             )
         try:
             await self._check()
+        except ReplyError as error:
+            self._fault = str(error)
+            _log.warning("revocations in redis: begins, but nothing can be revoked: %s", error)
         except LinkError as error:
             _log.warning("revocations in redis: begins without Redis: %s", error)
         await self.wait_until_fresh(self._timing.settle + 2 * self._timing.answer)
@@ -160,19 +196,23 @@ class Following:
             await asyncio.wait([checking])
 
     async def _check(self) -> None:
+        """Learns whether the server lets this user write, and drops keys when it is full."""
         self._is_evicting = await admission(
             self._link, self._keys, self._check_of_secret, self._timing
         )
+        self._fault = ""
 
     async def _keep_checking(self) -> None:
         while True:
             await asyncio.sleep(_CHECKED_EVERY_SECONDS)
             try:
                 await self._check()
-            except ConfigurationError as error:
-                _log.error("%s", error)
+            except (ConfigurationError, ReplyError) as error:
+                self._fault = str(error)
             except LinkError:
-                pass  # the heartbeat has told of it
+                pass  # the heartbeat tells of it
+            except Exception:
+                _log.exception("revocations in redis: a fault of authkit while checking")
 
     def _report(self) -> None:
         """Tells what state it is in, after a heartbeat."""
@@ -187,6 +227,8 @@ class Following:
                 code="revocations_unproven" if self._fails_open else "revocations_stale",
                 why=self._replica.last_failure,
             )
+        elif self._fault:
+            self._state.set(_UNWRITABLE, code="revocations_unwritable", why=self._fault)
         elif self._is_evicting:
             self._state.set(
                 _EVICTING,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from authkit_redis.revocations.entries import Entry, NotAnEntry, unpack
+from authkit_redis.revocations.entries import Entry, NotAnEntry, milliseconds_of, unpack
 from authkit_redis.revocations.repair import Repair
 from authkit_redis.revocations.table import RevocationTable
 
 __all__ = ["Intake"]
+
+_A_DAY_MS = 86_400_000
 
 
 class Intake:
@@ -31,12 +33,15 @@ class Intake:
         self._on_entries = on_entries
         self.foreign_total: int = 0
 
-    def take(self, payloads: Iterable[bytes], sought: set[bytes]) -> list[bytes | None]:
+    def take(
+        self, entries: Iterable[tuple[bytes, bytes]], sought: set[bytes], *, is_first: bool = False
+    ) -> list[bytes | None]:
         """Takes entries in, and tells what is new.
 
         Args:
-            payloads: of the entries, in their order.
+            entries: their ids and payloads, in their order.
             sought: digests of which the log is to be searched; those found are taken out.
+            is_first: whether the log is read for the first time, so that nothing in it is news.
 
         Returns:
             Of each the packed id of the one before it, or None if it is foreign.
@@ -45,9 +50,12 @@ class Intake:
         news: list[Entry] = []
         apply, repair = self._table.apply, self._repair
         is_seeking = bool(sought) or repair.is_pending
-        for payload in payloads:
+        for id, payload in entries:
             try:
                 entry, before = unpack(payload)
+                # What says that it is of the future would outlive every later word.
+                if entry.stamp > milliseconds_of(id) + _A_DAY_MS:
+                    raise NotAnEntry
             except NotAnEntry:
                 self.foreign_total += 1
                 befores.append(None)
@@ -58,6 +66,6 @@ class Intake:
             if is_seeking and self._table.is_matched_by(entry):
                 sought.discard(entry.digest)
                 repair.saw(entry.digest)
-        if news:
+        if news and not is_first:
             self._on_entries(news)
         return befores

@@ -8,11 +8,15 @@ from typing import Any
 
 from authkit_redis.link import Link
 from authkit_redis.revocations.digests import issuer_tag
+from authkit_redis.revocations.forms import well_formed
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.scripts import NAMES
 from authkit_redis.revocations.timing import Timing
 
 __all__ = ["IssuerNames"]
+
+_MAX_NAMES = 1_000
+_LONGEST_NAME = 4_096
 
 
 class IssuerNames:
@@ -32,7 +36,8 @@ class IssuerNames:
 
     def add(self, issuer: str) -> None:
         """Learns of an issuer."""
-        self._names.setdefault(issuer_tag(issuer), issuer)
+        if len(self._names) < _MAX_NAMES and len(issuer) <= _LONGEST_NAME:
+            self._names.setdefault(issuer_tag(issuer), issuer)
 
     def get(self, tag: bytes) -> str | None:
         """The issuer, where it is known here."""
@@ -52,8 +57,9 @@ class IssuerNames:
             timeout_seconds=self._timing.timeout,
             is_repeatable=True,
         )
-        for tag, name in zip(names[::2], names[1::2], strict=True):
-            with suppress(UnicodeDecodeError):
-                issuer = name.decode("utf-8", "surrogatepass")
-                if issuer_tag(issuer) == tag:  # else it is another program's
-                    self.add(issuer)
+        with well_formed():
+            for tag, name in zip(names[::2], names[1::2], strict=True):
+                with suppress(UnicodeDecodeError):
+                    issuer = name.decode("utf-8", "surrogatepass")
+                    if issuer_tag(issuer) == tag:  # else it is another program's
+                        self.add(issuer)

@@ -31,8 +31,10 @@ class Pages:
         self._keys = keys
         self._timing = timing
 
-    async def all(self, *, announces: bool) -> AsyncGenerator[tuple[bytes, list[bytes]]]:
-        """The id of the log's end with the last page, else nothing, and the payloads of a page.
+    async def all(
+        self, *, announces: bool
+    ) -> AsyncGenerator[tuple[bytes, list[tuple[bytes, bytes]]]]:
+        """Of each page its ids and payloads; with the last one where the log ends, else nothing.
 
         Each page is asked for while the one before it is taken in.
 
@@ -48,18 +50,17 @@ class Pages:
             while not end:
                 reply = await coming
                 if not is_bare:
-                    end, payloads, last = reply[0], reply[2::2], reply[-2:-1]
+                    end, entries = reply[0], list(zip(reply[1::2], reply[2::2], strict=True))
                 else:
-                    payloads = [fields[1] for _, fields in reply]
-                    last = [id for id, _ in reply[-1:]]
-                if last:
-                    start = b"(" + last[0]
+                    entries = [(id, fields[1]) for id, fields in reply]
+                if entries:
+                    start = b"(" + entries[-1][0]
                 if not end:
                     # Only the script can tell where the log ends; it costs the server much more.
-                    is_bare = not announces and len(payloads) == PAGE_ENTRIES
+                    is_bare = not announces and len(entries) == PAGE_ENTRIES
                     coming = self._bare_page(start) if is_bare else self._page(start, announces)
                     await asyncio.sleep(0)  # so that it is sent
-                yield end, payloads
+                yield end, entries
         finally:
             coming.cancel()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 
 from authkit.clock import Clock
-from authkit_redis.link import LinkError
+from authkit_redis.link import LinkError, ReplyError
 from authkit_redis.revocations.entries import TAG, Entry
 from authkit_redis.revocations.issuer_names import IssuerNames
 from authkit_redis.revocations.table import RevocationTable
@@ -18,7 +19,12 @@ from authkit_redis.revocations.writer import Writer
 
 __all__ = ["Repair"]
 
+_log = logging.getLogger("authkit")
+
 _AT_ONCE = 100
+_OF_THE_ENTRIES = frozenset({"ERR", "FOREIGN", "WRONGTYPE"})
+"""Codes of errors that come again however often the same is written."""
+
 _MAX_RECENT = 10_000
 
 
@@ -98,9 +104,13 @@ class Repair:
                 await self._names.restore()
                 await self._write(self._urgent, self._timing.settle / 20)
                 await self._write(self._missing, self._timing.settle / 2)
+                if self._urgent:  # there has been another loss meanwhile
+                    self._has_work.set()
             except LinkError:
                 await asyncio.sleep(self._timing.heartbeat)
                 self._has_work.set()
+            except Exception:
+                _log.exception("revocations in redis: a fault of authkit while writing back")
 
     async def _write(self, digests: set[bytes], longest_pause: float) -> None:
         if not digests:
@@ -108,12 +118,29 @@ class Repair:
         # Not secret: it only keeps many processes from doing the same at the same moment.
         await asyncio.sleep(random.uniform(0, longest_pause))  # noqa: S311
         timing = self._timing
-        while digests:
+        while digests and (digests is self._urgent or not self._urgent):
             batch = [digests.pop() for _ in range(min(len(digests), _AT_ONCE))]
             entries = list(self._table.entries(batch))
             try:
                 await self._writer.restore(entries, timing.repair, timing.timeout)
+            except ReplyError as error:
+                if error.code not in _OF_THE_ENTRIES:
+                    digests.update(batch)
+                    raise
+                await self._write_singly(entries)
             except BaseException:
                 digests.update(batch)
                 raise
-            self.written_total += len(entries)
+            else:
+                self.written_total += len(entries)
+
+    async def _write_singly(self, entries: Sequence[Entry]) -> None:
+        """Leaves out what the server will not take, so that the rest is not lost with it."""
+        for entry in entries:
+            try:
+                await self._writer.restore([entry], self._timing.repair, self._timing.timeout)
+                self.written_total += 1
+            except ReplyError as error:
+                if error.code not in _OF_THE_ENTRIES:
+                    raise
+                _log.error("revocations in redis: an entry cannot be written back: %s", error)

@@ -7,17 +7,16 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Any
 
 from authkit.clock import Clock
-from authkit_redis.link import Link, LinkError, Tail
+from authkit_redis.link import Link, LinkError, ReplyError, Tail
 from authkit_redis.revocations.entries import NO_ENTRY, Entry, is_before
+from authkit_redis.revocations.head import Head
 from authkit_redis.revocations.intake import Intake
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.pages import PAGE_ENTRIES, Pages
 from authkit_redis.revocations.progress import Moment, Progress
 from authkit_redis.revocations.repair import Repair
-from authkit_redis.revocations.scripts import HEARTBEAT, RENEW
 from authkit_redis.revocations.table import RevocationTable
 from authkit_redis.revocations.timing import Timing
 
@@ -26,6 +25,7 @@ __all__ = ["Replica"]
 _log = logging.getLogger("authkit")
 
 _NEVER = float("-inf")
+_FAULTS_TOLD = 10
 
 
 class Replica:
@@ -53,7 +53,7 @@ class Replica:
         table: as given.
         as_of: when it was certainly up to date, by the monotonic clock.
         as_of_wall: the same moment by the wall clock.
-        last_failure: what became of the last heartbeat; empty where it went well.
+        last_failure: why the last heartbeat has proved nothing; empty where it has.
         failures_total: heartbeats and reads of the log that failed.
     """
 
@@ -71,13 +71,14 @@ class Replica:
         self._link = link
         self._keys = keys
         self._pages = Pages(link, keys, timing)
-        self._check = check
+        self._head = Head(link, keys, check, timing)
         self.table = table
         self._timing = timing
         self._clock = clock
         self._repair = repair
         self._intake = Intake(table, repair, on_entries)
         self._is_forked = False
+        self._is_refused = False
         self._epoch: bytes | None = None
         self._progress = Progress()
         self._is_following = asyncio.Event()
@@ -89,6 +90,7 @@ class Replica:
         self.resyncs_total: int = 0
         self.forks_total: int = 0
         self.failures_total: int = 0
+        self._faults = 0
 
     @property
     def age_seconds(self) -> float:
@@ -119,34 +121,34 @@ class Replica:
 
     # The heartbeat
 
-    async def beat(self) -> None:
+    async def beat(self) -> str:
         """Asks the server where the log ends, and does what follows from the answer.
+
+        Returns:
+            Why the answer proves nothing; empty where it does.
 
         Raises:
             LinkError: the server did not answer, or not in time.
         """
+        if self._is_refused:
+            raise ReplyError("SECRET")  # also where the server has forgotten whose secret it was
         if self._is_forked:
-            await self._renew()
+            await self._head.renew(self._epoch or b"")
+            self._is_forked, self._epoch = False, None
         sent = Moment(self._clock.monotonic(), self._clock.time())
         position = self._progress.position
-        answer: Any = await self._link.run(
-            HEARTBEAT,
-            (self._keys.log, self._keys.head, self._keys.repair),
-            (self._check,),
-            timeout_seconds=self._timing.answer,
-            is_repeatable=True,
-        )
-        epoch, age_ms, end, is_repaired = answer
+        sight = await self._head.look()
         progress = self._progress
-        if epoch != self._epoch or position is None or progress.position is None:
-            await self._resync(epoch)
+        if sight.epoch != self._epoch or position is None or progress.position is None:
+            await self._resync(sight.epoch)
             self._wakes.set()
-            return
-        is_settled = age_ms >= self._timing.settle * 1000 and (self._has_all or not is_repaired)
+            return "the log has just been read"
+        end, is_settled = sight.end, sight.is_settled and (self._has_all or not sight.is_repaired)
         if is_before(end, position):
             # It was there already when this was asked: the log has lost its newest entries.
             self._fork()
-        elif progress.has_passed(end):
+            return "the log is another one"
+        if progress.has_passed(end):
             if is_settled:
                 self._prove(sent)
         elif is_before(progress.position, end):
@@ -157,6 +159,7 @@ class Replica:
                 await self._catch_up()
         else:
             self._fork()
+        return "" if is_settled else "others may still write back what the server lacks"
 
     def _prove(self, sent: Moment) -> None:
         if sent.monotonic > self.as_of:
@@ -177,18 +180,6 @@ class Replica:
         self._is_following.clear()
         self._wakes.set()
 
-    async def _renew(self) -> None:
-        """Has every process read the log anew, and none trust it before that is done."""
-        await self._link.run(
-            RENEW,
-            (self._keys.head,),
-            (self._epoch or b"",),
-            timeout_seconds=self._timing.timeout,
-            is_repeatable=True,
-        )
-        self._is_forked = False
-        self._epoch = None
-
     # Reading
 
     async def _resync(self, epoch: bytes) -> None:
@@ -202,8 +193,13 @@ class Replica:
             self._repair.begin()
         async with aclosing(self._pages.all(announces=bool(known))) as pages:
             async for page in pages:
-                end, payloads = page
-                self._intake.take(payloads, known)
+                end, entries = page
+                self._intake.take(entries, known, is_first=not known)
+        if self._has_all:
+            _log.warning(
+                "revocations in redis: another server, or another log; %d entries to write back",
+                len(known),
+            )
         self._epoch = epoch
         self._progress.restart(end)
         self._is_following.set()
@@ -233,7 +229,7 @@ class Replica:
             self._follow(entries)
 
     def _follow(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        befores = self._intake.take([fields[1] for _, fields in entries], set())
+        befores = self._intake.take([(id, fields[1]) for id, fields in entries], set())
         for (id, _), before in zip(entries, befores, strict=True):
             if before is not None and not self._progress.follows(before):
                 self._fork()
@@ -242,11 +238,8 @@ class Replica:
             if proven is not None:
                 self._prove(proven)
 
-    # At work
-
     async def run(self, on_change: Callable[[], None]) -> None:
         """Follows until it is cancelled; `on_change` is called after each heartbeat."""
-        # What belongs to one event loop: it may follow in one after another.
         self._is_following, self._wakes = asyncio.Event(), asyncio.Event()
         self._progress.restart()
         tail = asyncio.create_task(self._keep_tailing())
@@ -255,11 +248,9 @@ class Replica:
             while True:
                 self._wakes.clear()
                 try:
-                    await self.beat()
-                    self.last_failure = ""
+                    self.last_failure = await self.beat()
                 except LinkError as error:
-                    self.failures_total += 1
-                    self.last_failure = str(error)
+                    self._note_failure(error)
                 except Exception:
                     self._note_fault()
                 on_change()
@@ -293,8 +284,16 @@ class Replica:
         finally:
             await tail.aclose()
 
+    def _note_failure(self, error: LinkError) -> None:
+        self.failures_total += 1
+        self.last_failure = str(error)
+        if isinstance(error, ReplyError) and error.code == "SECRET":
+            self._is_refused = True
+
     def _note_fault(self) -> None:
         # Whatever it was, the replica grows stale and says so; following must not end with it.
         self.failures_total += 1
-        if self.failures_total < 10:
+        self.last_failure = "a fault of authkit"
+        self._faults += 1
+        if self._faults < _FAULTS_TOLD:
             _log.exception("the replica of the revocations: a fault of authkit, going on")

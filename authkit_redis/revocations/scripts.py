@@ -19,11 +19,10 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 LAST_ID = """
 -- Part of a script: where a stream ends, or the fault.
 local function last_id(log)
+  -- To ask for what is not there would count as an error in the statistics of the server.
+  if redis.call('EXISTS', log) == 0 then return '0-0' end
   local info = redis.pcall('XINFO', 'STREAM', log)
-  if info.err then
-    if string.find(info.err, 'no such key', 1, true) then return '0-0' end
-    return nil, info
-  end
+  if info.err then return nil, info end
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then return info[i + 1] end
   end
@@ -36,7 +35,12 @@ end
 # does not end where it was last seen to end: somebody has put another one there.
 _EPOCH = """
 local function number(n) return string.format('%.0f', n) end
-local function epoch(log, head, check)
+-- Whoever repairs says so for some seconds; what is there for ever nobody of authkit has written.
+local function repaired(key)
+  local left = redis.call('PTTL', key)
+  return left > 0 and left <= 600000 and 1 or 0
+end
+local function epoch(log, head, check, is_kept)
   local kept = redis.call('HGET', head, 'check')
   if kept and kept ~= check then
     return nil, redis.error_reply('SECRET another secret is in use under this prefix')
@@ -55,7 +59,8 @@ local function epoch(log, head, check)
   if since and since > now + 1000 then since = nil end
   if known[1] ~= who or not since or known[3] ~= last then
     since = math.max(now, (since or 0) + 1)
-    redis.call('HSET', head, 'who', who, 'since', number(since), 'last', last, 'check', check)
+    redis.call('HSET', head, 'who', who, 'since', number(since), 'last', last)
+    if is_kept then redis.call('HSETNX', head, 'check', check) end
   end
   return who .. ':' .. number(since), nil, math.max(0, now - since), last
 end
@@ -68,9 +73,9 @@ HEARTBEAT = Script(
     + """
 -- KEYS: log, head, repair.  ARGV: check of the secret.
 -- Gives: epoch, its age in ms, last id of the log, whether repaired.
-local current, err, age, last = epoch(KEYS[1], KEYS[2], ARGV[1])
+local current, err, age, last = epoch(KEYS[1], KEYS[2], ARGV[1], true)
 if err then return err end
-return {current, age, last, redis.call('EXISTS', KEYS[3])}
+return {current, age, last, repaired(KEYS[3])}
 """
 )
 
@@ -120,7 +125,10 @@ if err then return err end
 local memory = redis.call('INFO', 'memory')
 local evicts = string.find(memory, 'maxmemory:0%s') == nil
   and string.find(memory, 'maxmemory_policy:noeviction', 1, true) == nil
-local answer = {current, age, redis.call('EXISTS', KEYS[3]), evicts and 1 or 0}
+-- What was evicted before the policy was set right does not come back by that.
+local evicted = tonumber(string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)') or '0')
+evicts = evicts or evicted > 0
+local answer = {current, age, repaired(KEYS[3]), evicts and 1 or 0}
 for i = 4, #KEYS do answer[i + 1] = redis.call('GET', KEYS[i]) end
 return answer
 """
@@ -158,12 +166,8 @@ if memory then
 end
 try('HMGET', KEYS[2], 'who', 'since')
 try('HGETALL', KEYS[3])
-try('EXISTS', KEYS[4])
 try('XRANGE', KEYS[1], '-', '+', 'COUNT', '1')
-local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
-if info.err and not string.find(info.err, 'no such key', 1, true) then
-  answer[#answer + 1] = 'XINFO ' .. info.err
-end
+try('EXISTS', KEYS[1])
 try('XREAD', 'COUNT', '1', 'STREAMS', KEYS[1], '0-0')
 local kept = try('HGET', KEYS[2], 'check')
 if kept and kept ~= ARGV[1] then answer[#answer + 1] = 'SECRET' end
@@ -175,6 +179,7 @@ try('GET', KEYS[5])
 try('PTTL', KEYS[5])
 try('DEL', KEYS[5])
 try('XADD', KEYS[5], '*', 'v', '')
+try('XINFO', 'STREAM', KEYS[5])
 try('XTRIM', KEYS[5], 'MINID', '0')
 try('DEL', KEYS[5])
 return answer

@@ -8,7 +8,14 @@ from heapq import heappop, heappush
 from authkit.interfaces import Revocation, TokenFacts
 from authkit.revocations import EarliestTime, covers
 from authkit_redis.revocations.digests import Digests, named
-from authkit_redis.revocations.entries import LIFTED, TAG, Entry, lifting_of, revocation_of
+from authkit_redis.revocations.entries import (
+    LIFTED,
+    TAG,
+    Entry,
+    lifting_of,
+    revocation_of,
+    scope_of,
+)
 
 __all__ = ["RevocationTable"]
 
@@ -17,6 +24,7 @@ _SLOT_SECONDS = 60
 
 _ANSWERED_AFTER_EXPIRY_SECONDS = 120.0
 _MAX_UNTOUCHED = 10_000
+_MAX_STAMPS = 10_000
 
 
 class _End:
@@ -49,8 +57,9 @@ class RevocationTable:
     """The revocations that this process knows of, and the liftings.
 
     An id is revoked by the entries whose stamp is later than that of its last lifting; of these
-    the latest end and the largest value hold.  So tables that have seen the same entries, in
-    whatever order and however often, say the same.
+    the latest end and the largest value hold.  Of a revocation that was never lifted the stamp is
+    forgotten after 10,000 others, to save its memory: a lifting that comes later than that, and
+    is older all the same, takes it away.
 
     A revocation of a single id takes about 100 bytes: its digest, its place in a dict, and its
     place in the list of those that end in the same minute.
@@ -68,6 +77,9 @@ class RevocationTable:
         self._known = self._revoked.keys()
         # The very objects that were asked for since an id was added, none of whose own is there.
         self._untouched: dict[int, TokenFacts] = {}
+        # When the ids that were added last were revoked; those before them are in `_stamps_before`.
+        self._stamps: dict[bytes, int] = {}
+        self._stamps_before: dict[bytes, int] = {}
         self._ends: dict[tuple[int, bytes, int], _End] = {}
         self._due: list[_End] = []
 
@@ -81,13 +93,15 @@ class RevocationTable:
 
     def find(self, token: TokenFacts) -> Revocation | None:
         """The first revocation that covers the token, in the order of RevocationScope."""
-        if self._untouched.get(id(token)) is token:
+        # Taken now: what is noted in it after an id was added, by another thread, is lost.
+        untouched = self._untouched
+        if untouched.get(id(token)) is token:
             return None
         digests = self._digests.of(token)
         if self._known.isdisjoint(digests):
-            if len(self._untouched) >= _MAX_UNTOUCHED:
-                self._untouched.clear()
-            self._untouched[id(token)] = token
+            if len(untouched) >= _MAX_UNTOUCHED:
+                untouched.clear()
+            untouched[id(token)] = token
             return None
         now = self._earliest.now()
         for (scope, name), digest in zip(named(token), digests, strict=True):
@@ -95,7 +109,8 @@ class RevocationTable:
             if kept is None:
                 continue
             end, value = (kept, None) if isinstance(kept, _End) else (kept.end, kept.value)
-            if now <= end.until:
+            # A digest is of one scope: an entry that says another one is forged.
+            if now <= end.until and scope_of(end.what) is scope:
                 revocation = revocation_of(scope, token.issuer, name, float(end.expires_at), value)
                 if covers(revocation, token):
                     return revocation
@@ -121,12 +136,15 @@ class RevocationTable:
             is_plain = value is None and lifted is None
             self._revoked[digest] = end if is_plain else _Term(end, value, stamp)
             end.digests.append(digest)
-            self._untouched.clear()
+            if is_plain:
+                self._note_stamp(digest, stamp)
+            self._untouched = {}
             return True
         is_later = end.until > (kept if isinstance(kept, _End) else kept.end).until
         if is_later:
             end.digests.append(digest)
         if isinstance(kept, _End):
+            self._note_stamp(digest, stamp)
             if is_later:
                 self._revoked[digest] = end
             return is_later
@@ -149,9 +167,21 @@ class RevocationTable:
         self._lifted[digest] = (entry.stamp, end)
         end.digests.append(digest)
         kept = self._revoked.get(digest)
-        if kept is not None and (isinstance(kept, _End) or kept.stamp <= entry.stamp):
+        if isinstance(kept, _End) and self._stamp(digest) > entry.stamp:
+            # Revoked again since: from here on it is told from what was lifted.
+            self._revoked[digest] = _Term(kept, None, self._stamp(digest))
+        elif kept is not None and (isinstance(kept, _End) or kept.stamp <= entry.stamp):
             del self._revoked[digest]
         return True
+
+    def _note_stamp(self, digest: bytes, stamp: int) -> None:
+        self._stamps[digest] = max(stamp, self._stamp(digest))
+        if len(self._stamps) >= _MAX_STAMPS:
+            self._stamps, self._stamps_before = {}, self._stamps
+
+    def _stamp(self, digest: bytes) -> int:
+        """When it was revoked, as far as it is still known."""
+        return self._stamps.get(digest) or self._stamps_before.get(digest, 1)
 
     def _end(self, what: bytes, expires_at: int) -> _End:
         expires_at += -expires_at % _SLOT_SECONDS
@@ -202,7 +232,7 @@ class RevocationTable:
     def entries(self, digests: Collection[bytes]) -> Iterator[Entry]:
         """What it knows of these ids, as entries; the present state, at the time of asking.
 
-        A revocation that was never lifted has the stamp 1: any lifting of it counts.
+        A revocation whose stamp is forgotten has the stamp 1: any lifting of it counts.
         """
         for digest in digests:
             lifted = self._lifted.get(digest)
@@ -214,7 +244,7 @@ class RevocationTable:
                 end = kept.end
                 yield Entry(_what(end, digest), end.expires_at, kept.stamp, kept.value)
             elif kept is not None:
-                yield Entry(_what(kept, digest), kept.expires_at, 1, None)
+                yield Entry(_what(kept, digest), kept.expires_at, self._stamp(digest), None)
 
 
 def _rounded_up(expires_at: int) -> int:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from authkit.errors import ConfigurationError
 
-__all__ = ["Timing"]
+__all__ = ["Timing", "is_number"]
+
+
+def is_number(value: object) -> bool:
+    """Whether it can be a time: text from the environment, or a bool, is a mistake."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +31,9 @@ class Timing:
     timeout: float
 
     def __post_init__(self) -> None:
-        if not 0.2 <= self.max_staleness < math.inf:
+        if not (is_number(self.max_staleness) and 0.2 <= self.max_staleness < math.inf):
             raise ConfigurationError("max_staleness_seconds must be at least 0.2, and finite")
-        if not 0 < self.timeout < math.inf:
+        if not (is_number(self.timeout) and 0 < self.timeout < math.inf):
             raise ConfigurationError("timeout_seconds must be positive and finite")
 
     @property

@@ -13,14 +13,14 @@ WRITE = Script(
     + """
 -- KEYS: log, head, issuers, repair, then a point for each operation.
 -- ARGV: check of the secret, earliest now of the caller in s, issuer or '', milliseconds for which
--- a repair is announced or 0; then for each operation: what, expires_at in s, life in ms, stamp,
--- packed value, and 1 if it is a new one, else 0.
+-- a repair is announced or 0, the longest life in ms; then for each operation: what, expires_at in
+-- s, life in ms, stamp, packed value, and 1 if it is a new one, else 0.
 -- Gives for each: stamp, life in ms, packed value; false where something later is known already.
 local function number(n) return string.format('%.0f', n) end
 local function packed_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  ms = tonumber(ms)
-  return struct.pack('>HI4I4', math.floor(ms / 4294967296), ms % 4294967296, tonumber(seq))
+  ms, seq = math.min(tonumber(ms), 281474976710655), math.min(tonumber(seq), 4294967295)
+  return struct.pack('>HI4I4', math.floor(ms / 4294967296), ms % 4294967296, seq)
 end
 local function packed_stamp(stamp)
   return struct.pack('>HI4', math.floor(stamp / 4294967296), stamp % 4294967296)
@@ -40,6 +40,7 @@ local function parsed(point, is_lifting, value)
   return sign, digits, rest
 end
 
+local longest = tonumber(ARGV[5])
 local kept = redis.call('HGET', KEYS[2], 'check')
 if kept and kept ~= ARGV[1] then
   return redis.error_reply('SECRET another secret is in use under this prefix')
@@ -55,7 +56,7 @@ if not kept then redis.call('HSET', KEYS[2], 'check', ARGV[1]) end
 if ARGV[4] ~= '0' then redis.call('SET', KEYS[4], '1', 'PX', ARGV[4]) end
 local results = {}
 for i = 1, #KEYS - 4 do
-  local at = 4 + (i - 1) * 6
+  local at = 5 + (i - 1) * 6
   local what, expires_at, life = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local stamp, value, is_new = tonumber(ARGV[at + 4]), ARGV[at + 5], ARGV[at + 6] == '1'
   -- The caller's clock may be behind: by this one, it ends when its life (180 s longer) does.
@@ -77,13 +78,9 @@ for i = 1, #KEYS - 4 do
   end
   local is_late = false
   if is_new then
-    if is_lifting then
-      stamp = math.max(now, old_stamp + 1, stamp)
-    elseif was_lifted or old_stamp < stamp then
-      stamp = math.max(now, old_stamp + 1, stamp)
-    else
-      stamp = old_stamp
-    end
+    -- Later than all that is known here of this id, and than what the log ends with: this server
+    -- may have another clock than the one before it.
+    stamp = math.max(now, old_stamp + 1, stamp, tonumber(string.match(last, '^%d+')))
   elseif is_lifting then
     is_late = not was_lifted and old_stamp > stamp
     stamp = math.max(stamp, old_stamp)
@@ -92,11 +89,16 @@ for i = 1, #KEYS - 4 do
   else
     stamp = math.max(stamp, old_stamp)
   end
+  if stamp > now + 86400000 then
+    -- Nobody who is honest is a day ahead; what lies there would outlive every later word.
+    if is_new then return redis.error_reply('FOREIGN a stamp here is of the future') end
+    is_late = true
+  end
   if is_late then
     results[i] = false
   else
     if point and not is_foreign then
-      local rest = redis.call('PTTL', KEYS[4 + i])
+      local rest = math.min(redis.call('PTTL', KEYS[4 + i]), longest)
       if rest > life and (is_lifting or not was_lifted) then
         -- One second more: some of the life that was given has passed on the way here.
         expires_at = expires_at + math.ceil((rest - life) / 1000) + 1
@@ -117,7 +119,7 @@ end
 
 redis.call('HSET', KEYS[2], 'last', last)
 if ARGV[3] ~= '' then
-  redis.call('HSETNX', KEYS[3], string.sub(ARGV[5], 17, 20), ARGV[3])
+  redis.call('HSETNX', KEYS[3], string.sub(ARGV[6], 17, 20), ARGV[3])
   -- Takes away the oldest entries that are over, by this clock and by that of the caller.
   local over = math.min(now / 1000, tonumber(ARGV[2])) - 300
   local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', '8')

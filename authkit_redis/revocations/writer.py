@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.revocations import EarliestTime
 from authkit_redis.link import AccessRefused, Link, LinkError, ReplyError
 from authkit_redis.revocations.entries import Entry, unpack_value
+from authkit_redis.revocations.forms import well_formed
 from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.write_script import WRITE
 
@@ -38,15 +40,22 @@ class Writer:
         keys: where.
         check: differs where the secret does; the script refuses to mix secrets.
         earliest: what is surely past already.
+        longest_seconds: for which anything may have to be remembered.
     """
 
     def __init__(
-        self, link: Link, keys: RevocationKeys, check: bytes, earliest: EarliestTime
+        self,
+        link: Link,
+        keys: RevocationKeys,
+        check: bytes,
+        earliest: EarliestTime,
+        longest_seconds: float,
     ) -> None:
         self._link = link
         self._keys = keys
         self._check = check
         self._earliest = earliest
+        self._longest_ms = math.ceil((longest_seconds + _KEPT_AFTER_EXPIRY_SECONDS + 60) * 1000)
 
     async def add(
         self, entry: Entry, issuer: str, expires_at: float, now: float, timeout_seconds: float
@@ -63,7 +72,7 @@ class Writer:
         Raises:
             LinkError: it may or may not have been added; adding it again does no harm.
         """
-        life_ms = _life_ms(expires_at, now)
+        life_ms = self._life_ms(expires_at, now)
         replies: Any = await self._link.run(
             WRITE,
             self._key_names([entry]),
@@ -72,20 +81,22 @@ class Writer:
                 int(self._earliest.now()),
                 issuer.encode("utf-8", "surrogatepass"),
                 0,
+                self._longest_ms,
                 *_arguments(entry, life_ms, is_new=True),
             ),
             timeout_seconds=timeout_seconds,
             is_repeatable=True,
         )
-        stamp, kept_ms, value = replies[0]
-        # One second more, as in the script: some of the life passes on the way.
-        longer = (int(kept_ms) - life_ms) / 1000 + 1 if int(kept_ms) > life_ms else 0.0
-        merged = Entry(
-            entry.what,
-            entry.expires_at + round(longer),
-            int(stamp),
-            unpack_value(value) if value else None,
-        )
+        with well_formed():
+            stamp, kept_ms, value = replies[0]
+            # One second more, as in the script: some of the life passes on the way.
+            longer = (int(kept_ms) - life_ms) / 1000 + 1 if int(kept_ms) > life_ms else 0.0
+            merged = Entry(
+                entry.what,
+                entry.expires_at + round(longer),
+                int(stamp),
+                unpack_value(value) if value else None,
+            )
         return Written(merged, expires_at + longer)
 
     async def restore(
@@ -102,18 +113,23 @@ class Writer:
             LinkError: some of them may have been written.
         """
         now = self._earliest.now()
-        lives = [(entry, _life_ms(entry.expires_at, now)) for entry in entries]
+        lives = [(entry, self._life_ms(entry.expires_at, now)) for entry in entries]
         live = [(entry, life_ms) for entry, life_ms in lives if life_ms > 0]
         operations = [
             part for entry, life_ms in live for part in _arguments(entry, life_ms, is_new=False)
         ]
+        announced_ms = max(1, round(announced_seconds * 1000))
         await self._link.run(
             WRITE,
             self._key_names([entry for entry, _ in live]),
-            (self._check, int(now), b"", max(1, round(announced_seconds * 1000)), *operations),
+            (self._check, int(now), b"", announced_ms, self._longest_ms, *operations),
             timeout_seconds=timeout_seconds,
             is_repeatable=True,
         )
+
+    def _life_ms(self, expires_at: float, now: float) -> int:
+        life_ms = round((expires_at - now + _KEPT_AFTER_EXPIRY_SECONDS) * 1000)
+        return min(life_ms, self._longest_ms)
 
     def _key_names(self, entries: Sequence[Entry]) -> list[bytes]:
         keys = self._keys
@@ -130,10 +146,6 @@ def of_change(error: LinkError) -> ConfigurationError | BackendUnavailable:
     if isinstance(error, ReplyError) and error.code == "OOM":
         return BackendUnavailable("revocations", "Redis is full, nothing was kept")
     return BackendUnavailable("revocations", str(error))
-
-
-def _life_ms(expires_at: float, now: float) -> int:
-    return round((expires_at - now + _KEPT_AFTER_EXPIRY_SECONDS) * 1000)
 
 
 def _arguments(entry: Entry, life_ms: int, *, is_new: bool) -> tuple[bytes | int, ...]:

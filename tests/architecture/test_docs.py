@@ -19,6 +19,7 @@ import ast
 import asyncio
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_the_python_of_a_page_runs(
     """What a reader copies from a page works as it stands there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
+    before, environment = set(sys.modules), dict(os.environ)
     try:
         with redis_for(page) as url:
             if url is not None:
@@ -139,6 +140,9 @@ def test_the_python_of_a_page_runs(
         for name in set(sys.modules) - before:
             if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
                 del sys.modules[name]
+        # What a page sets is for that page.
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def test_a_page_that_does_not_work_fails(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> Backends:
     for name in [name for name in os.environ if name.startswith("AUTHKIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AUTHKIT_REDIS_URL", URL)
+    monkeypatch.setenv("AUTHKIT_REDIS_PREFIX", "orders")
     return made
 
 
@@ -122,7 +123,7 @@ Command = Callable[..., Result]
 def command() -> Command:
     """Runs the command with arguments and standard input; only errors of its own are caught."""
     app = typer.Typer()
-    app.command()(revoke)
+    app.command(context_settings={"allow_extra_args": True})(revoke)
 
     def run(*arguments: str, input: str | bytes = "") -> Result:
         result = CliRunner().invoke(app, arguments, input=input)
@@ -329,10 +330,23 @@ def test_a_file_that_cannot_be_read_is_said_so(
 
 
 def test_an_id_is_never_an_argument(backends: Backends, command: Command) -> None:
-    """There is no place for it."""
+    """There is no place for it; and it is not repeated."""
     result = command("token", "t-1", "--issuer", ISSUER, input="t-1")
     assert result.exit_code == 2
+    assert "standard input or --id-file" in result.stderr
+    assert "t-1" not in result.output
     assert not backends.revocations.asked
+
+
+def test_a_faulty_environment_is_told_before_an_id_is_asked_for(
+    backends: Backends, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when somebody has typed it in."""
+    monkeypatch.delenv("AUTHKIT_REDIS_PREFIX")
+    result = command("token", "--issuer", ISSUER, "--id-file", "none")
+    assert result.exit_code == 2
+    assert "AUTHKIT_REDIS_PREFIX" in result.stderr
+    assert "none" not in result.stderr
 
 
 def test_without_standard_input_it_says_where_ids_come_from(
@@ -360,7 +374,7 @@ def test_a_terminal_is_asked_for_the_id(tmp_path: Path) -> None:
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "AUTHKIT_REDIS_URL": URL},
+            env={**os.environ, "AUTHKIT_REDIS_URL": URL, "AUTHKIT_REDIS_PREFIX": "orders"},
             cwd=Path(__file__).parents[2],
         ) as process:
             os.write(ours, b"alice\n")
@@ -443,11 +457,11 @@ def test_the_issuer_must_be_named(backends: Backends, command: Command) -> None:
 def test_the_environment_says_where_and_with_what_secret(
     backends: Backends, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The prefix has a default; of the secret's bytes one newline at the end is not one."""
+    """Of the secret's bytes one newline at the end is not one."""
     command("token", "--issuer", ISSUER, input="t-1")
     assert backends.url == URL
     assert backends.options == {
-        "prefix": "authkit",
+        "prefix": "orders",
         "secret": None,
         "max_token_lifetime_seconds": 86_400,
         "max_staleness_seconds": 5,
@@ -473,9 +487,10 @@ def test_the_environment_says_where_and_with_what_secret(
     ("name", "value", "message"),
     [
         ("AUTHKIT_REDIS_URL", None, "AUTHKIT_REDIS_URL is not set"),
-        ("AUTHKIT_REDIS_URL", "", "AUTHKIT_REDIS_URL is set to nothing"),
-        ("AUTHKIT_REDIS_PREFIX", "", "AUTHKIT_REDIS_PREFIX is set to nothing"),
-        ("AUTHKIT_SECRET_FILE", "", "AUTHKIT_SECRET_FILE is set to nothing"),
+        ("AUTHKIT_REDIS_URL", "", "AUTHKIT_REDIS_URL is set, but empty"),
+        ("AUTHKIT_REDIS_PREFIX", None, "AUTHKIT_REDIS_PREFIX is not set"),
+        ("AUTHKIT_REDIS_PREFIX", "", "AUTHKIT_REDIS_PREFIX is set, but empty"),
+        ("AUTHKIT_SECRET_FILE", "", "AUTHKIT_SECRET_FILE is set, but empty"),
         ("AUTHKIT_SECRET_FILE", "none", "No such file or directory"),
         ("AUTHKIT_SECRET_FILE", ".", "Is a directory"),
         ("AUTHKIT_SECRET_FILE", "empty", "is empty"),
@@ -516,7 +531,7 @@ def test_without_the_driver_it_says_what_to_install() -> None:
         text=True,
         check=False,
         timeout=50,
-        env={**os.environ, "AUTHKIT_REDIS_URL": URL},
+        env={**os.environ, "AUTHKIT_REDIS_URL": URL, "AUTHKIT_REDIS_PREFIX": "orders"},
     )
     assert result.returncode == 2
     assert "redis is not installed: pip install 'pyauthkit[redis]'" in result.stderr

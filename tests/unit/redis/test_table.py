@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authkit.interfaces import Revocation, RevocationScope
+from authkit.interfaces import Revocation, RevocationScope, TokenFacts
 from authkit.revocations import EarliestTime
 from authkit.testing import ManualClock
 from authkit.testing.contracts.revocation_examples import revocation, token, token_with
 from authkit_redis.revocations.digests import Digests
-from authkit_redis.revocations.entries import Entry, entry_of
+from authkit_redis.revocations.entries import TAG, Entry, entry_of
 from authkit_redis.revocations.table import RevocationTable
 
 NOW = 1_800_000_000.0
@@ -239,3 +241,121 @@ def test_a_wall_clock_that_jumps_ahead_ends_nothing() -> None:
     assert table.find(token(NOW)) is not None
     clock.set_time(NOW)
     assert table.find(token(NOW)) is not None
+
+
+@pytest.mark.parametrize("scope", SCOPES, ids=str)
+def test_a_lifting_takes_away_only_what_is_older(scope: RevocationScope) -> None:
+    """In whatever order they are heard, and both of them twice."""
+    revoked = an_entry(_of_scope(scope), 300)
+    older, later = [an_entry(revocation(scope), stamp, is_lifted=True) for stamp in (200, 400)]
+    for entries in itertools.permutations([revoked, revoked, older, older]):
+        table = a_table()
+        for entry in entries:
+            table.apply(entry)
+        assert table.find(token(NOW)) is not None
+        assert table.stamp_of_lifting(revoked.digest) == 200
+    for entries in itertools.permutations([revoked, older, later]):
+        table = a_table()
+        for entry in entries:
+            table.apply(entry)
+        assert table.find(token(NOW)) is None
+        assert table.stamp_of_lifting(revoked.digest) == 400
+
+
+@given(st.data(), histories())
+def test_in_any_order_nothing_that_holds_is_missed(
+    data: st.DataObject, histories: list[list[Entry]]
+) -> None:
+    """Liftings too come in any order: what is revoked is the same, at least as long and as far.
+
+    What a later lifting took away of a revocation that was made again may count on.
+    """
+    entries = [entry for history in histories for entry in history]
+    again = data.draw(st.lists(st.sampled_from(entries), max_size=5))
+    table = a_table()
+    for entry in data.draw(st.permutations(entries + again)):
+        table.apply(entry)
+    for history in histories:
+        found, right = state(table, history[0].digest), expected(history)
+        assert (found is None) == (right is None)
+        if found is None or right is None:
+            continue
+        assert found[0] == right[0]
+        assert found[1] >= right[1]
+        assert (found[2] is None) == (right[2] is None)
+        assert found[2] is None or right[2] is None or found[2] >= right[2]
+
+
+def test_a_forgotten_stamp_yields_to_any_lifting() -> None:
+    """After 10,000 others it is not known that the lifting is older; it is written back as 1."""
+    table = a_table()
+    first = an_entry(revocation(RevocationScope.TOKEN, "first"), 300)
+    table.apply(first)
+    for number in range(20_000):
+        if number == 9_998:
+            assert [entry.stamp for entry in table.entries([first.digest])] == [300]
+        table.apply(an_entry(revocation(RevocationScope.TOKEN, f"id-{number}"), 300))
+    assert [entry.stamp for entry in table.entries([first.digest])] == [1]
+    assert table.apply(an_entry(revocation(RevocationScope.TOKEN, "first"), 200, is_lifted=True))
+    assert table.find(token(NOW, token_id="first")) is None
+
+
+class _Interrupted(Digests):
+    """Has something happen once a token's ids were looked up, before that is noted."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.happens: list[Callable[[], object]] = []
+
+    def of(self, token: TokenFacts) -> tuple[bytes, ...]:
+        return _Ids(super().of(token), self.happens)
+
+
+class _Ids(tuple[bytes, ...]):
+    """Ids that do what is to happen when somebody has gone through them."""
+
+    happens: list[Callable[[], object]]
+
+    def __new__(cls, ids: tuple[bytes, ...], happens: list[Callable[[], object]]) -> Self:
+        self = super().__new__(cls, ids)
+        self.happens = happens
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from super().__iter__()
+        while self.happens:
+            self.happens.pop()()
+
+
+def test_what_is_revoked_while_a_token_is_looked_up_is_found_afterwards() -> None:
+    """A question in another thread may note that a token is live just after it was revoked."""
+    digests = _Interrupted()
+    table = RevocationTable(digests, EarliestTime(ManualClock(NOW), 1e6))
+    asked = token(NOW)
+    entry = an_entry(revocation(RevocationScope.TOKEN), 1)
+    digests.happens.append(lambda: table.apply(entry))
+    assert table.find(asked) is None  # it had been looked up already
+    assert len(table) == 1
+    assert table.find(asked) is not None
+
+
+@pytest.mark.parametrize("named", list(RevocationScope), ids=str)
+@pytest.mark.parametrize("real", list(RevocationScope), ids=str)
+def test_an_entry_that_names_another_scope_hides_nothing(
+    named: RevocationScope, real: RevocationScope
+) -> None:
+    """Who forges one cannot stop the question, nor the answer that another id gives."""
+    digest = an_entry(_of_scope(real), 1).digest
+    entry = an_entry(_of_scope(named), 1)
+    forged = entry._replace(what=entry.what[:1] + digest + entry.what[TAG:])
+    for other in set(RevocationScope) - {real}:
+        table = a_table()
+        table.apply(forged)
+        assert (table.find(token(NOW)) is not None) == (named is real)
+        table.apply(an_entry(_of_scope(other), 1))
+        assert table.find(token(NOW)) is not None
+
+
+def _of_scope(scope: RevocationScope) -> Revocation:
+    changes: dict[str, Any] = {"issued_until": NOW} if scope in _UNTIL else {}
+    return revocation(scope, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -39,3 +40,12 @@ def test_a_timeout_without_sense_is_refused(timeout: float) -> None:
     """Every call ends."""
     with pytest.raises(ConfigurationError, match="timeout_seconds"):
         Timing(5.0, timeout)
+
+
+@pytest.mark.parametrize("value", ["1", None, True])
+def test_a_time_is_a_number(value: Any) -> None:
+    """Text from the environment is not, nor is a truth value."""
+    with pytest.raises(ConfigurationError, match="max_staleness_seconds"):
+        Timing(value, 1.0)
+    with pytest.raises(ConfigurationError, match="timeout_seconds"):
+        Timing(5.0, value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -923,6 +924,9 @@ class TestLife:
         for wrong in (None, NoRevocation, MemoryRevocationStore, "memory"):
             with pytest.raises(ConfigurationError, match="NoRevocation"):
                 bench.verifier(revocations=wrong)
+        backends = SimpleNamespace(revocations=MemoryRevocationStore())
+        with pytest.raises(ConfigurationError, match=r"give backends\.revocations"):
+            bench.verifier(revocations=backends)
         for wrong in ([bench.issuer()], ISSUER):
             with pytest.raises(ConfigurationError, match="TrustedIssuer"):
                 Verifier(wrong, revocations=NoRevocation())  # type: ignore[arg-type] # a slip of the pen
