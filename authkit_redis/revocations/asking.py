@@ -78,6 +78,7 @@ class Asking:
         with well_formed():
             _, age_ms, is_repaired, is_evicting, *values = answer
             points = list(zip(named(token), values, strict=True))
+            is_settled = age_ms >= self._timing.settle * 1000
         unreadable: LinkError | None = None
         for (scope, name), value in points:
             try:
@@ -89,7 +90,7 @@ class Asking:
                     return revocation
         if unreadable is not None:
             raise unreadable
-        if age_ms < self._timing.settle * 1000 or is_repaired:
+        if not is_settled or is_repaired:
             raise NotProven("Redis may lack revocations that are being written back")
         if is_evicting:
             raise NotProven("Redis may have evicted revocations: its policy is not noeviction")
@@ -97,7 +98,7 @@ class Asking:
 
 
 def _revocation(scope: Any, token: TokenFacts, name: str, value: bytes) -> Revocation | None:
-    point = _POINT.fullmatch(value)
+    point = _POINT.fullmatch(value) if isinstance(value, bytes) else None
     if point is None:
         raise ReplyError("FOREIGN")
     if point[1]:

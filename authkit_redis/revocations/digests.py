@@ -11,8 +11,14 @@ from authkit.interfaces import RevocationScope, TokenFacts
 
 __all__ = ["DIGEST_BYTES", "SCOPE_NUMBERS", "Digests", "issuer_tag", "named"]
 
-DIGEST_BYTES = 15
-"""120 bits: no two ids meet by chance, and CPython keeps such a string in 48 bytes."""
+_HASH_BYTES = 14
+"""112 bits: no two ids meet by chance."""
+
+DIGEST_BYTES = 1 + _HASH_BYTES
+"""The scope's number goes before the hash, so that no entry can say another one.
+
+CPython keeps such a string in 48 bytes.
+"""
 
 SCOPE_NUMBERS = {
     RevocationScope.TOKEN: 1,
@@ -53,12 +59,12 @@ class Digests:
     def __init__(self, secret: bytes | None) -> None:
         key = b"" if secret is None else _derived(secret)
 
-        keyed = blake2b(digest_size=DIGEST_BYTES, key=key)
+        keyed = blake2b(digest_size=_HASH_BYTES, key=key)
 
         def hash(beginning: bytes, id: str) -> bytes:
             hashing = keyed.copy()  # cheaper than a new one
             hashing.update(beginning + id.encode("utf-8", "surrogatepass"))
-            return hashing.digest()
+            return beginning[:1] + hashing.digest()
 
         self._hash = hash
         # Subjects, clients and keys return with other tokens; a token's own id does not.

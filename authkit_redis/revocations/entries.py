@@ -153,6 +153,8 @@ def unpack(payload: bytes) -> tuple[Entry, bytes]:
     size = len(payload)
     if size != _SIZES.get(payload[:1]):
         raise NotAnEntry
+    if payload[0] & 0x0F != payload[1]:
+        raise NotAnEntry  # the digest is of another scope
     what, expires_at, before, high, low = _LAYOUT.unpack_from(payload)
     value = unpack_value(payload[_LAYOUT.size :]) if size > _LAYOUT.size else None
     # As `Entry(...)`, at half the price: every entry of a log comes by here.

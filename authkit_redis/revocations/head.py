@@ -60,6 +60,8 @@ class Head:
         )
         with well_formed():
             epoch, age_ms, end, is_repaired = answer
+            if not (isinstance(epoch, bytes) and isinstance(end, bytes)):
+                raise TypeError
             sight = Sight(epoch, age_ms >= self._timing.settle * 1000, end, bool(is_repaired))
         return sight
 

@@ -14,7 +14,6 @@ from authkit_redis.revocations.entries import (
     Entry,
     lifting_of,
     revocation_of,
-    scope_of,
 )
 
 __all__ = ["RevocationTable"]
@@ -109,8 +108,7 @@ class RevocationTable:
             if kept is None:
                 continue
             end, value = (kept, None) if isinstance(kept, _End) else (kept.end, kept.value)
-            # A digest is of one scope: an entry that says another one is forged.
-            if now <= end.until and scope_of(end.what) is scope:
+            if now <= end.until:
                 revocation = revocation_of(scope, token.issuer, name, float(end.expires_at), value)
                 if covers(revocation, token):
                     return revocation

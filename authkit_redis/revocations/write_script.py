@@ -54,6 +54,10 @@ if known[1] and known[2] ~= last then
 end
 if not kept then redis.call('HSET', KEYS[2], 'check', ARGV[1]) end
 if ARGV[4] ~= '0' then redis.call('SET', KEYS[4], '1', 'PX', ARGV[4]) end
+-- Where a foreigner has put an id of the future into the log, that says nothing of the clock.
+local last_ms = tonumber(string.match(last, '^%d+'))
+if last_ms > now + 86400000 then last_ms = 0 end
+
 local results = {}
 for i = 1, #KEYS - 4 do
   local at = 5 + (i - 1) * 6
@@ -80,7 +84,7 @@ for i = 1, #KEYS - 4 do
   if is_new then
     -- Later than all that is known here of this id, and than what the log ends with: this server
     -- may have another clock than the one before it.
-    stamp = math.max(now, old_stamp + 1, stamp, tonumber(string.match(last, '^%d+')))
+    stamp = math.max(now, old_stamp + 1, stamp, last_ms)
   elseif is_lifting then
     is_late = not was_lifted and old_stamp > stamp
     stamp = math.max(stamp, old_stamp)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from authkit.interfaces import Revocation, RevocationScope
-from authkit_redis.revocations.digests import DIGEST_BYTES, issuer_tag
+from authkit_redis.revocations.digests import DIGEST_BYTES, SCOPE_NUMBERS, issuer_tag
 from authkit_redis.revocations.entries import (
     NO_ENTRY,
     Entry,
@@ -58,12 +58,30 @@ def packed(entry: Entry, before: bytes = NO_ENTRY) -> bytes:
     )
 
 
+def digest_of(scope: RevocationScope) -> bytes:
+    """One that begins as those of the scope do."""
+    return bytes([SCOPE_NUMBERS[scope]]).ljust(DIGEST_BYTES, b"d")
+
+
+@given(revocations(), st.sampled_from(RevocationScope), st.booleans())
+def test_a_digest_of_another_scope_makes_no_entry(
+    revocation: Revocation, other: RevocationScope, is_lifted: bool
+) -> None:
+    """So nobody can put an entry in the place of one that means something else."""
+    payload = packed(entry_of(revocation, digest_of(other), is_lifted=is_lifted))
+    if other is revocation.scope:
+        unpack(payload)
+    else:
+        with pytest.raises(NotAnEntry):
+            unpack(payload)
+
+
 @given(revocations(), STAMPS, STREAM_IDS, st.booleans())
 def test_what_is_packed_is_unpacked(
     revocation: Revocation, stamp: int, before: tuple[int, int], is_lifted: bool
 ) -> None:
     """Scope, digest, end, stamp, value, and which entry came before."""
-    digest, id = b"d" * DIGEST_BYTES, b"%d-%d" % before
+    digest, id = digest_of(revocation.scope), b"%d-%d" % before
     entry = entry_of(revocation, digest, is_lifted=is_lifted)._replace(stamp=stamp)
     found, named = unpack(packed(entry, id))
     assert found == entry
