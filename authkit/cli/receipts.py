@@ -31,7 +31,7 @@ def receipt_text(order: Revocation, receipt: RevocationReceipt, *, is_lift: bool
     """The receipt for people to read."""
     effective = _moment(receipt.effective_at)
     if is_lift:
-        return f"lifted: {named(order)}\n  refused nowhere from    {effective} on"
+        return f"lifted: {named(order)}\n  not refused for it from {effective} on"
     return "\n".join(
         (
             f"revoked: {named(order)}",

@@ -147,7 +147,8 @@ def revoke(
         orders = [revocation(id=id) for id in read_ids(scope, id_file)]
         if scope is RevocationScope.ISSUER and not (is_lift or is_sure):
             raise ConfigurationError(_meaning(orders[0], max_token_lifetime_seconds))
-        asyncio.run(_change(orders, backends, partial(_show, is_lift, is_json), is_lift=is_lift))
+        show = partial(_show, is_lift, is_json)
+        unshown = asyncio.run(_change(orders, backends, show, is_lift=is_lift))
     except ConfigurationError as error:
         typer.echo(f"authkit revoke: {error}", err=True)
         raise typer.Exit(_MISUSED) from error
@@ -157,6 +158,11 @@ def revoke(
     except KeyboardInterrupt as error:
         typer.echo(f"authkit revoke: interrupted. {_UNKNOWN_MEANS}", err=True)
         raise typer.Exit(_INTERRUPTED) from error
+    if unshown:
+        typer.echo(
+            f"authkit revoke: all is done, but {unshown} receipts could not be written", err=True
+        )
+        raise typer.Exit(_UNKNOWN)
     if is_to_wait:
         # Counted from the last answer, so no clock of another machine plays a part.
         sleep(max_staleness_seconds)
@@ -198,15 +204,18 @@ async def _change(
     show: Callable[[Sequence[tuple[Revocation, RevocationReceipt]]], None],
     *,
     is_lift: bool,
-) -> None:
+) -> int:
     """Makes the changes, puts them on record, and shows each receipt as it comes.
+
+    Returns:
+        How many receipts could not be shown: whoever reads them has gone, or the disk is full.
 
     Raises:
         ConfigurationError: nothing was done.
         BackendUnavailable: something may or may not have been done, or is not on record.
     """
     trail = AuditTrail(LoggingAuditSink(), drain_seconds=_DRAIN_SECONDS)
-    done = 0
+    done = unshown = 0
     async with trail, backends as redis:
         changes = RevocationChanges(redis.revocations, [orders[0].issuer], trail, BackendErrors())
         change = changes.lift if is_lift else changes.revoke
@@ -221,11 +230,15 @@ async def _change(
                 if isinstance(result, RevocationReceipt)
             ]
             done += len(receipts)
-            # Whoever reads the output may be slow.
-            await asyncio.to_thread(show, receipts)
+            try:
+                # Whoever reads the output may be slow.
+                await asyncio.to_thread(show, receipts)
+            except OSError:
+                unshown += len(receipts)  # that all are revoked matters more
             _raise_first(results, done)
     if trail.stats()["lost_total"]:
         raise BackendUnavailable("audit", "not everything is on record")
+    return unshown
 
 
 def _raise_first(results: Sequence[RevocationReceipt | BaseException], done: int) -> None:

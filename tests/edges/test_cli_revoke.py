@@ -636,6 +636,22 @@ def test_what_could_not_be_put_on_record_is_said_so(
     assert "audit: not everything is on record" in result.stderr
 
 
+def test_who_stops_reading_stops_no_revocation(
+    backends: Backends, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are revoked, and the exit code says that receipts are missing."""
+
+    def gone(order: Revocation, receipt: RevocationReceipt, *, is_lift: bool) -> str:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("authkit.cli.revoke.receipt_line", gone)
+    ids = [f"t-{number}" for number in range(250)]
+    result = command("token", "--issuer", ISSUER, "--json", input="\n".join(ids))
+    assert len(backends.revocations.asked) == 250
+    assert result.exit_code == 1
+    assert "all is done, but 250 receipts could not be written" in result.stderr
+
+
 # Waiting, and the words ---------------------------------------------------------------------------
 
 
