@@ -46,7 +46,7 @@ class Intake:
         Returns:
             Of each the packed id of the one before it, or None if it is foreign.
         """
-        befores: list[bytes | None] = []
+        predecessors: list[bytes | None] = []
         news: list[Entry] = []
         apply, repair = self._table.apply, self._repair
         is_seeking = bool(sought) or repair.is_pending
@@ -58,9 +58,9 @@ class Intake:
                     raise NotAnEntry
             except NotAnEntry:
                 self.foreign_total += 1
-                befores.append(None)
+                predecessors.append(None)
                 continue
-            befores.append(before)
+            predecessors.append(before)
             if apply(entry):
                 news.append(entry)
             if is_seeking and self._table.is_matched_by(entry):
@@ -68,4 +68,4 @@ class Intake:
                 repair.saw(entry.digest)
         if news and not is_first:
             self._on_entries(news)
-        return befores
+        return predecessors

@@ -229,8 +229,8 @@ class Replica:
             self._follow(entries)
 
     def _follow(self, entries: list[tuple[bytes, list[bytes]]]) -> None:
-        befores = self._intake.take([(id, fields[1]) for id, fields in entries], set())
-        for (id, _), before in zip(entries, befores, strict=True):
+        predecessors = self._intake.take([(id, fields[1]) for id, fields in entries], set())
+        for (id, _), before in zip(entries, predecessors, strict=True):
             if before is not None and not self._progress.follows(before):
                 self._fork()
                 break

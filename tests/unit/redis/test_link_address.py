@@ -139,7 +139,7 @@ def test_what_the_address_says_is_no_option() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"pasword": SECRET}, "unknown option in sentinel_kwargs: pasword"),
+        ({"passworth": SECRET}, "unknown option in sentinel_kwargs: passworth"),
         (SECRET, "sentinel_kwargs must be a mapping of options to values"),
         ({"ssl_cert_reqs": SECRET}, "sentinel_kwargs"),
     ],
