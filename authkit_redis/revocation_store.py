@@ -23,7 +23,7 @@ from authkit_redis.link import Link, LinkError
 from authkit_redis.revocations.announcements import Announcements
 from authkit_redis.revocations.asking import Asking
 from authkit_redis.revocations.digests import Digests
-from authkit_redis.revocations.entries import Entry, entry_of
+from authkit_redis.revocations.entries import Entry, entry_of, lifting_of
 from authkit_redis.revocations.following import STARTING, Following
 from authkit_redis.revocations.issuer_names import IssuerNames
 from authkit_redis.revocations.keys import RevocationKeys
@@ -31,7 +31,7 @@ from authkit_redis.revocations.repair import Repair
 from authkit_redis.revocations.replica import Replica
 from authkit_redis.revocations.table import RevocationTable
 from authkit_redis.revocations.timing import Timing, is_number
-from authkit_redis.revocations.writer import Writer, of_change
+from authkit_redis.revocations.writer import Writer, Written, of_change
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -190,18 +190,21 @@ class RedisRevocationStore:
         except LinkError as error:
             raise of_change(error) from error
         if entry.is_lifted:
-            await self._following.at_home(lambda: self._take_in(written.entry))
+            await self._following.at_home(lambda: self._take_in(written))
             return given
         kept = written.entry.revocation(given.issuer, given.id)
         # What has not been merged is as it was given, and not as it was rounded.
         until = (given if written.entry.value == entry.value else kept).issued_until
         expires_at, reason = written.expires_at, given.reason
         kept = replace(kept, expires_at=expires_at, issued_until=until, reason=reason)
-        if not await self._following.at_home(lambda: self._take_in(written.entry, kept)):
+        if not await self._following.at_home(lambda: self._take_in(written, kept)):
             self._announcements.made_here(kept)
         return kept
 
-    def _take_in(self, entry: Entry, made: Revocation | None = None) -> None:
+    def _take_in(self, written: Written, made: Revocation | None = None) -> None:
+        entry, lifted_stamp = written.entry, written.lifted_stamp
+        if lifted_stamp:  # perhaps unheard of here so far
+            self._table.apply(lifting_of(entry.what, entry.expires_at, lifted_stamp))
         self._table.apply(entry)
         self._repair.learnt([entry])
         if made is not None:
@@ -244,10 +247,7 @@ class RedisRevocationStore:
         self._state.observe(listener)
 
     def stats(self) -> Mapping[str, float]:
-        """What it holds, how old its last proof is (`age_seconds`, once there was one), and totals.
-
-        Those of the link begin with `link_`.
-        """
+        """What it holds, `age_seconds` of its last proof, and totals; `link_` those of the link."""
         return {
             "entries": len(self._table),
             "liftings": self._table.lifted,

@@ -15,7 +15,8 @@ WRITE = Script(
 -- ARGV: check of the secret, earliest now of the caller in s, issuer or '', milliseconds for which
 -- a repair is announced or 0, the longest life in ms; then for each operation: what, expires_at in
 -- s, life in ms, stamp, packed value, and 1 if it is a new one, else 0.
--- Gives for each: stamp, life in ms, packed value; false where something later is known already.
+-- Gives for each: stamp, life in ms, packed value, stamp of the lifting that stood there or 0;
+-- false where something later is known already.
 local function number(n) return string.format('%.0f', n) end
 local function packed_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -117,7 +118,8 @@ for i = 1, #KEYS - 4 do
     if not is_foreign then redis.call('SET', KEYS[4 + i], text, 'PX', number(life)) end
     last = redis.call('XADD', KEYS[1], '*', 'v', what .. packed_end(expires_at)
       .. packed_id(last) .. packed_stamp(stamp) .. value)
-    results[i] = {number(stamp), number(life), value}
+    local lifted = was_lifted and number(old_stamp) or '0'
+    results[i] = {number(stamp), number(life), value, lifted}
   end
 end
 

@@ -26,10 +26,13 @@ class Written(NamedTuple):
     Attributes:
         entry: as it stands in the log, merged with what was there.
         expires_at: of the merged one, exactly.
+        lifted_stamp: when the id had been lifted before, or 0: what is known from before that
+            holds no more.
     """
 
     entry: Entry
     expires_at: float
+    lifted_stamp: int
 
 
 class Writer:
@@ -88,7 +91,7 @@ class Writer:
             is_repeatable=True,
         )
         with well_formed():
-            stamp, kept_ms, value = replies[0]
+            stamp, kept_ms, value, lifted_stamp = replies[0]
             # One second more, as in the script: some of the life passes on the way.
             longer = (int(kept_ms) - life_ms) / 1000 + 1 if int(kept_ms) > life_ms else 0.0
             merged = Entry(
@@ -97,7 +100,8 @@ class Writer:
                 int(stamp),
                 unpack_value(value) if value else None,
             )
-        return Written(merged, expires_at + longer)
+            was_lifted = int(lifted_stamp)
+        return Written(merged, expires_at + longer, was_lifted)
 
     async def restore(
         self, entries: Sequence[Entry], announced_seconds: float, timeout_seconds: float
