@@ -615,7 +615,12 @@ def test_interrupted_it_says_what_is_not_known(
         raise AssertionError
 
     monkeypatch.setattr(Store, "revoke", interrupted)
-    result = command("token", "--issuer", ISSUER, input="t-1")
+    # A shell starts what it runs in the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = command("token", "--issuer", ISSUER, input="t-1")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130
     assert "interrupted. Whatever has no receipt may or may not" in result.stderr
 
