@@ -15,8 +15,8 @@ WRITE = Script(
 -- ARGV: check of the secret, earliest now of the caller in s, issuer or '', milliseconds for which
 -- a repair is announced or 0, the longest life in ms; then for each operation: what, expires_at in
 -- s, life in ms, stamp, packed value, and 1 if it is a new one, else 0.
--- Gives for each: stamp, life in ms, packed value, stamp of the lifting that stood there or 0;
--- false where something later is known already.
+-- Gives for each: stamp, life in ms, packed value, stamp of the lifting that stood there or 0, and
+-- whether anybody has ever followed; false where something later is known already.
 local function number(n) return string.format('%.0f', n) end
 local function packed_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -119,7 +119,7 @@ for i = 1, #KEYS - 4 do
     last = redis.call('XADD', KEYS[1], '*', 'v', what .. packed_end(expires_at)
       .. packed_id(last) .. packed_stamp(stamp) .. value)
     local lifted = was_lifted and number(old_stamp) or '0'
-    results[i] = {number(stamp), number(life), value, lifted}
+    results[i] = {number(stamp), number(life), value, lifted, known[1] and 1 or 0}
   end
 end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.write_script import WRITE
 
 __all__ = ["Writer", "Written", "of_change"]
+
+_log = logging.getLogger("authkit")
 
 _KEPT_AFTER_EXPIRY_SECONDS = 180.0
 """A minute more than a revocation is answered, for what clocks and rounding take away."""
@@ -58,6 +61,7 @@ class Writer:
         self._keys = keys
         self._check = check
         self._earliest = earliest
+        self._has_warned = False
         self._longest_ms = math.ceil((longest_seconds + _KEPT_AFTER_EXPIRY_SECONDS + 60) * 1000)
 
     async def add(
@@ -91,7 +95,7 @@ class Writer:
             is_repeatable=True,
         )
         with well_formed():
-            stamp, kept_ms, value, lifted_stamp = replies[0]
+            stamp, kept_ms, value, lifted_stamp, is_followed = replies[0]
             # One second more, as in the script: some of the life passes on the way.
             longer = (int(kept_ms) - life_ms) / 1000 + 1 if int(kept_ms) > life_ms else 0.0
             merged = Entry(
@@ -101,6 +105,13 @@ class Writer:
                 unpack_value(value) if value else None,
             )
             was_lifted = int(lifted_stamp)
+        if not is_followed and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "revocations in redis: no app has ever followed the revocations under the prefix "
+                "%s of this Redis: is it the one that the apps have?",
+                self._keys.prefix,
+            )
         return Written(merged, expires_at + longer, was_lifted)
 
     async def restore(

@@ -197,3 +197,13 @@ def test_a_number_that_makes_no_sense_is_refused(option: str, redis_server: Redi
     result = run("token", option, id="t-1", url=redis_server.url)
     assert result.returncode == 2
     assert option.partition("=")[0].removeprefix("--").replace("-", "_") in result.stderr
+
+
+async def test_a_prefix_that_no_app_has_is_doubted(redis_server: RedisServer) -> None:
+    """A mistyped one takes nothing back, whatever the receipt says of it."""
+    doubted = run("subject", id="alice", url=redis_server.url)
+    assert doubted.returncode == 0
+    assert "no app has ever followed the revocations under the prefix shop" in doubted.stderr
+    async with RedisBackends.from_url(redis_server.url, prefix="shop") as redis, redis.revocations:
+        followed = run("subject", id="alice", url=redis_server.url)
+    assert "no app" not in followed.stderr
