@@ -5,10 +5,10 @@ from __future__ import annotations
 try:
     import hiredis as _hiredis  # noqa: F401 (only whether it is there)
     import redis as _redis  # noqa: F401 (the same)
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f"{error.name} is not installed: pip install 'pyauthkit[redis]'", name=error.name
-    ) from error
+        f"{_error.name} is not installed: pip install 'pyauthkit[redis]'", name=_error.name
+    ) from _error
 
 from authkit_redis.link.errors import (
     AccessRefused,

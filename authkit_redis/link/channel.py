@@ -56,7 +56,7 @@ class Channel(asyncio.Protocol):
         max_in_flight: int,
         on_failure: OnFailure | None = None,
     ) -> None:
-        self.is_usable = True
+        self.is_usable: bool = True
         self.loop = loop
         # What `loop.create_future` does, without a Python function in between.
         self._new_future: Callable[[], asyncio.Future[Any]] = partial(asyncio.Future, loop=loop)

@@ -83,7 +83,7 @@ class ClusterHome:
         remap: Callable[[Address], Address] | None = None,
     ) -> None:
         self.loop = loop
-        self.now = clock_of(loop)
+        self.now: Callable[[], float] = clock_of(loop)
         self.only: Node | None = None
         self._dialler = dialler
         self._ask = ask

@@ -83,7 +83,7 @@ class SingleHome:
         on_failure: OnFailure,
     ) -> None:
         self.loop = loop
-        self.now = clock_of(loop)
+        self.now: Callable[[], float] = clock_of(loop)
         self._dial = dial
         self._limits = limits
         self._counts = counts

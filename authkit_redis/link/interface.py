@@ -16,9 +16,9 @@ class Script:
     __slots__ = ("sha1", "source")
 
     def __init__(self, source: str) -> None:
-        self.source = source
+        self.source: str = source
         # Redis names scripts so; nothing is secured by it.
-        self.sha1 = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
+        self.sha1: bytes = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest().encode()
 
 
 class Tail(Protocol):

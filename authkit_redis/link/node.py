@@ -62,7 +62,7 @@ class Node:
         on_lost: Callable[[], None] | None = None,
     ) -> None:
         self.channel: Channel | None = None
-        self.retry_at = 0.0
+        self.retry_at: float = 0.0
         self._dial = dial
         self._loop = loop
         self._limits = limits

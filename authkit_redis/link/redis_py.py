@@ -9,6 +9,7 @@ at about twice the cost per call.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,9 @@ class TakenWire:
         transport.set_protocol(channel)
         # Dropping the writer would close the transport.
         self._writer = writer
-        self.write = transport.write
-        self.close = transport.close
-        self.abort = transport.abort
+        self.write: Callable[[bytes], None] = transport.write
+        self.close: Callable[[], None] = transport.close
+        self.abort: Callable[[], None] = transport.abort
 
     def forget(self) -> None:
         """Closes the socket of a transport whose event loop is closed, and so cannot do it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 
@@ -13,7 +13,7 @@ from authkit.clock import SystemClock
 __all__ = ["Counts", "Wire", "clock_of", "pack"]
 
 # hiredis declares its argument as a tuple of one.
-pack = cast("Callable[[tuple[bytes | str | int, ...]], bytes]", hiredis.pack_command)
+pack: Callable[[tuple[bytes | str | int, ...]], bytes] = cast("Any", hiredis.pack_command)
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
@@ -49,9 +49,9 @@ class Counts:
     __slots__ = ("calls", "connects", "disconnects", "late_replies", "saturated", "timeouts")
 
     def __init__(self) -> None:
-        self.calls = 0
-        self.connects = 0
-        self.disconnects = 0
-        self.late_replies = 0
-        self.saturated = 0
-        self.timeouts = 0
+        self.calls: int = 0
+        self.connects: int = 0
+        self.disconnects: int = 0
+        self.late_replies: int = 0
+        self.saturated: int = 0
+        self.timeouts: int = 0

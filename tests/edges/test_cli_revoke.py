@@ -28,7 +28,6 @@ ISSUER = "https://login.example.com"
 URL = "redis://operator:hunter2@127.0.0.1:6379/0"
 THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 WHOLE_TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
 
 
 class Store(MemoryRevocationStore):
@@ -674,22 +673,3 @@ def test_wait_ends_when_it_holds_in_every_process(
     backends.revocations.failing["t-1"] = BackendUnavailable("revocations")
     command(*arguments, "--wait", input="t-1")
     assert slept == [3.0]
-
-
-def test_the_help_and_the_page_name_every_option(command: Command) -> None:
-    """And every variable and exit code."""
-    words = command("--help").output
-    page = PAGE.read_text(encoding="utf-8")
-    app = typer.Typer(add_completion=False)
-    app.command()(revoke)
-    for parameter in typer.main.get_command(app).params:
-        for option in parameter.opts:
-            if option.startswith("--"):
-                assert f"`{option}" in page, option
-        if isinstance(parameter.envvar, str):
-            assert f"`{parameter.envvar}`" in page
-    for name in ("AUTHKIT_REDIS_URL", "AUTHKIT_REDIS_PREFIX", "AUTHKIT_SECRET_FILE"):
-        assert name in words
-        assert f"`{name}`" in page
-    for scope in RevocationScope:
-        assert f"`{scope.value}`" in page
