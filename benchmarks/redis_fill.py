@@ -46,6 +46,7 @@ async def fill(url: str, prefix: str, total: int) -> None:
 
 
 def _entry(now: float) -> Entry:
-    what = b"\x11" + secrets.token_bytes(DIGEST_BYTES) + issuer_tag(ISSUER)
+    # A token's: kind and scope, and a digest that begins with the scope.
+    what = b"\x11\x01" + secrets.token_bytes(DIGEST_BYTES - 1) + issuer_tag(ISSUER)
     expires_at = math.ceil(now + random.uniform(_DAY_SECONDS / 24, _DAY_SECONDS))
     return Entry(what, expires_at, int(now * 1000), None)
