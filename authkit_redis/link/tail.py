@@ -14,8 +14,6 @@ from authkit_redis.link.wire import pack
 __all__ = ["ChannelTail", "entries_of"]
 
 _REDIRECTIONS = 4
-# How much longer than it blocks a read may take: making the connection, and the reply's way.
-_LOCATING_SECONDS = 1.0
 
 
 def entries_of(reply: Any) -> list[tuple[bytes, list[bytes]]]:
