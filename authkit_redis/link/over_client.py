@@ -26,6 +26,9 @@ from authkit_redis.link.tail import entries_of
 
 __all__ = ["Client", "ClientLink", "link_over"]
 
+# How much longer than it blocks a read may take: making a connection, and the reply's way.
+_PATIENCE_SECONDS = 1.5
+
 Client = Redis | RedisCluster
 """What a link can be put over."""
 
@@ -232,7 +235,3 @@ class _ClientTail:
 
     async def aclose(self) -> None:
         """Holds nothing open: the connection is back in the client's pool."""
-
-
-# How much longer than it blocks a read may take: making a connection, and the reply's way.
-_PATIENCE_SECONDS = 1.5

@@ -115,8 +115,8 @@ class Repair:
     async def _write(self, digests: set[bytes], longest_pause: float) -> None:
         if not digests:
             return
-        # Not secret: it only keeps many processes from doing the same at the same moment.
-        await asyncio.sleep(random.uniform(0, longest_pause))  # noqa: S311
+        # So that many processes do not do the same at the same moment.
+        await asyncio.sleep(random.uniform(0, longest_pause))  # noqa: S311 (it is no secret)
         timing = self._timing
         while digests and (digests is self._urgent or not self._urgent):
             batch = [digests.pop() for _ in range(min(len(digests), _AT_ONCE))]

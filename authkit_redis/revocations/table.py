@@ -182,7 +182,7 @@ class RevocationTable:
         return self._stamps.get(digest) or self._stamps_before.get(digest, 1)
 
     def _end(self, what: bytes, expires_at: int) -> _End:
-        expires_at += -expires_at % _SLOT_SECONDS
+        expires_at = _rounded_up(expires_at)
         key = (what[0], what[TAG:], expires_at)
         end = self._ends.get(key)
         if end is None:
