@@ -19,6 +19,7 @@ from authkit.revocations import (
     longest_seconds,
     require_within_horizon,
 )
+from authkit_redis.arguments import require_seconds
 from authkit_redis.link import Link, LinkError
 from authkit_redis.revocations.announcements import Announcements
 from authkit_redis.revocations.asking import Asking
@@ -30,7 +31,7 @@ from authkit_redis.revocations.keys import RevocationKeys
 from authkit_redis.revocations.repair import Repair
 from authkit_redis.revocations.replica import Replica
 from authkit_redis.revocations.table import RevocationTable
-from authkit_redis.revocations.timing import Timing, is_number
+from authkit_redis.revocations.timing import Timing
 from authkit_redis.revocations.writer import Writer, Written, of_change
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ class RedisRevocationStore:
         clock: Clock | None = None,
     ) -> None:
         longest = max_token_lifetime_seconds
-        if not (is_number(longest) and 0 < longest < math.inf):
-            raise ConfigurationError("max_token_lifetime_seconds must be positive and finite")
+        require_seconds(max_token_lifetime_seconds=longest)
         if not isinstance(insecure_fail_open, bool):
             raise ConfigurationError("insecure_fail_open must be True or False")
         self._link = link

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from logging import INFO
 
 from authkit.audit.handler_errors import HandlerErrors
 from authkit.errors import BackendUnavailable, ConfigurationError
+from authkit.event_lines import json_line
 from authkit.interfaces import AuditEvent, AuditSink
 
-__all__ = ["LoggingAuditSink", "json_line"]
-
-_NAMES = tuple(field.name for field in fields(AuditEvent) if field.name != "data")
+__all__ = ["LoggingAuditSink"]
 
 _DISABLED = (
     "audit: the logger {0} is disabled, so its lines go to standard error: name it in the logging "
@@ -101,14 +98,6 @@ class LoggingAuditSink:
         sys.stderr.flush()
         self._done = len(events)
         self._told_disabled = logger.disabled
-
-
-def json_line(event: AuditEvent) -> str:
-    """The event as JSON on one line, in printable ASCII: nothing in it can end or forge a line."""
-    members = {name: getattr(event, name) for name in _NAMES}
-    members["data"] = dict(event.data)
-    # json escapes the other control characters and everything beyond ASCII, but not DEL.
-    return json.dumps(members, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 _: type[AuditSink] = LoggingAuditSink

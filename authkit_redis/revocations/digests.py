@@ -6,8 +6,8 @@ from collections import OrderedDict
 from functools import lru_cache
 from hashlib import blake2b
 
-from authkit.errors import ConfigurationError
 from authkit.interfaces import RevocationScope, TokenFacts
+from authkit_redis.arguments import derived_key
 
 __all__ = ["DIGEST_BYTES", "SCOPE_NUMBERS", "Digests", "issuer_tag", "named"]
 
@@ -35,7 +35,6 @@ _MAX_TOKENS = 10_000
 _MAX_OTHERS = 20_000
 _LONGEST_REMEMBERED = 256
 """Characters of an id; longer ones are hashed each time, so that memory is bounded."""
-_LEAST_SECRET_BYTES = 16
 
 
 class Digests:
@@ -57,7 +56,7 @@ class Digests:
     __slots__ = ("_hash", "_of_tokens", "_other", "check")
 
     def __init__(self, secret: bytes | None) -> None:
-        key = b"" if secret is None else _derived(secret)
+        key = b"" if secret is None else derived_key(secret, b"authkit-ids")
 
         keyed = blake2b(digest_size=_HASH_BYTES, key=key)
 
@@ -135,12 +134,3 @@ def _beginnings(issuer: str) -> dict[RevocationScope, bytes]:
 def issuer_tag(issuer: str) -> bytes:
     """Four bytes that stand for an issuer in the log; two may share them, which does no harm."""
     return blake2b(issuer.encode("utf-8", "surrogatepass"), digest_size=4).digest()
-
-
-def _derived(secret: bytes) -> bytes:
-    if not isinstance(secret, bytes) or len(secret) < _LEAST_SECRET_BYTES:
-        raise ConfigurationError(
-            f"secret must be at least {_LEAST_SECRET_BYTES} bytes, for example "
-            "secrets.token_bytes(32), and the same for every process"
-        )
-    return blake2b(secret, digest_size=32, person=b"authkit-ids").digest()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
-from authkit.errors import ConfigurationError
 from authkit.jose.encoding import encode_base64url
+from authkit_redis.arguments import checked_prefix
 
 __all__ = ["RevocationKeys"]
-
-_PREFIX = re.compile(r"[!-z|~]{1,64}")  # printable ASCII without the braces of a hash tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +33,7 @@ class RevocationKeys:
     _base: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prefix, str) or not _PREFIX.fullmatch(self.prefix):
-            raise ConfigurationError(
-                "prefix must be 1 to 64 printable ASCII characters without braces or spaces"
-            )
-        base = b"{%s:rev}:" % self.prefix.encode()
+        base = b"{%s:rev}:" % checked_prefix(self.prefix)
         object.__setattr__(self, "_base", base)
         for name in ("log", "head", "issuers", "repair"):
             object.__setattr__(self, name, base + name.encode())

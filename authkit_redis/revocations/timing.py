@@ -6,13 +6,9 @@ import math
 from dataclasses import dataclass
 
 from authkit.errors import ConfigurationError
+from authkit_redis.arguments import is_number, require_seconds
 
-__all__ = ["Timing", "is_number"]
-
-
-def is_number(value: object) -> bool:
-    """Whether it can be a time: text from the environment, or a bool, is a mistake."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+__all__ = ["Timing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +29,7 @@ class Timing:
     def __post_init__(self) -> None:
         if not (is_number(self.max_staleness) and 0.2 <= self.max_staleness < math.inf):
             raise ConfigurationError("max_staleness_seconds must be at least 0.2, and finite")
-        if not (is_number(self.timeout) and 0 < self.timeout < math.inf):
-            raise ConfigurationError("timeout_seconds must be positive and finite")
+        require_seconds(timeout_seconds=self.timeout)
 
     @property
     def heartbeat(self) -> float:
