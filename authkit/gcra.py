@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush, heapreplace
 from itertools import count
-from typing import Any
 
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.interfaces import LimitDecision, LimitRequest, LimitState, RateLimit
+from authkit.limit_decisions import limit_decision, limit_state
 
 __all__ = ["GcraTable"]
 
@@ -104,7 +104,7 @@ class GcraTable:
                 if cost >= 0 and ahead <= plan.capacity:
                     bucket.tat = tat
                     self.allowed_total += 1
-                    return _decision(True, (_state(plan, ahead, 0),))
+                    return limit_decision(True, (_state(plan, ahead, 0),))
         return self._acquire(requests, now_ns)
 
     def _acquire(self, requests: Sequence[LimitRequest], now_ns: int) -> LimitDecision:
@@ -135,7 +135,7 @@ class GcraTable:
             _state(plan, bucket.tat_in(plan) - now_ns * plan.scale, lacking)
             for plan, bucket, _, lacking in charged
         ]
-        return _decision(allowed, tuple(states))
+        return limit_decision(allowed, tuple(states))
 
     def _charge(
         self, requests: Sequence[LimitRequest], now_ns: int, charged: list[_Charge]
@@ -260,37 +260,13 @@ def _put_back(charged: list[_Charge]) -> None:
         bucket.tat = before
 
 
-# The constructor of a frozen dataclass takes as long as the decision itself.  So a value is written
-# into a plain object with the same slots, which then becomes what it is: 0.7 µs less for both.
-
-
-class _State:
-    __slots__ = ("name", "remaining", "reset_after_seconds", "retry_after_seconds")
-
-
-class _Decision:
-    __slots__ = ("allowed", "is_degraded", "states")
-
-
 def _state(plan: _Plan, ahead: int, lacking: int) -> LimitState:
     """The state of a bucket whose TAT lies `ahead` units of its plan from now."""
     # Waits are rounded up to a whole nanosecond: after one, what it was for is there.
     remaining = (plan.capacity - ahead) // plan.interval
-    written: Any = _State()
-    written.name = plan.name
-    written.remaining = remaining if remaining > 0 else 0
-    written.retry_after_seconds = -(-lacking // plan.scale) / 1e9 if lacking > 0 else 0.0
-    written.reset_after_seconds = -(-ahead // plan.scale) / 1e9 if ahead > 0 else 0.0
-    written.__class__ = LimitState
-    state: LimitState = written
-    return state
-
-
-def _decision(allowed: bool, states: tuple[LimitState, ...]) -> LimitDecision:
-    written: Any = _Decision()
-    written.allowed = allowed
-    written.states = states
-    written.is_degraded = False
-    written.__class__ = LimitDecision
-    decision: LimitDecision = written
-    return decision
+    return limit_state(
+        plan.name,
+        remaining if remaining > 0 else 0,
+        -(-lacking // plan.scale) / 1e9 if lacking > 0 else 0.0,
+        -(-ahead // plan.scale) / 1e9 if ahead > 0 else 0.0,
+    )

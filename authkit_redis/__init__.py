@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from authkit_redis.backends import RedisBackends
+from authkit_redis.rate_limiter import RedisRateLimiter
 from authkit_redis.revocation_store import RedisRevocationStore
 
-__all__ = ["RedisBackends", "RedisRevocationStore"]
+__all__ = ["RedisBackends", "RedisRateLimiter", "RedisRevocationStore"]

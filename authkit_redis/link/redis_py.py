@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from authkit_redis.link.channel import Channel
     from authkit_redis.link.wire import Wire
 
-__all__ = ["PublicWire", "TakenWire", "code_of", "take_wire", "translated"]
+__all__ = ["PublicWire", "TakenWire", "code_of", "hang_up", "take_wire", "translated"]
 
 _READER = "_reader"
 _WRITER = "_writer"
@@ -62,6 +62,8 @@ def translated(error: BaseException, *, was_sent: bool, is_tls: bool = False) ->
             return reply_error(f"{code} {each}")
         if isinstance(each, ResponseError):
             return reply_error(str(each))
+    if isinstance(error, RedisClusterException) and "same key slot" in str(error):
+        return reply_error("CROSSSLOT")  # what its client refuses to send, as a server would
     reason = reason_of(error, is_tls=is_tls)
     if was_sent:
         text = "the connection to the Redis server broke"
@@ -69,6 +71,17 @@ def translated(error: BaseException, *, was_sent: bool, is_tls: bool = False) ->
     # An exception's class is better than nothing.
     reason = reason or type(error).__name__
     return NotSent(f"no connection to the Redis server could be made: {reason}")
+
+
+async def hang_up(connection: AbstractConnection) -> None:
+    """Closes a connection that redis-py has made; nothing is waited for, and nothing raised."""
+    writer = getattr(connection, _WRITER, None)
+    if isinstance(writer, asyncio.StreamWriter):
+        # Closing in good order, TLS would wait for the other side's farewell.
+        writer.transport.abort()
+    # redis-py raises an AttributeError here when it has lost the connection meanwhile.
+    with suppress(RedisError, OSError, AttributeError):
+        await connection.disconnect(nowait=True)
 
 
 def take_wire(connection: AbstractConnection, channel: Channel) -> Wire:
