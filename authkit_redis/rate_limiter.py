@@ -25,9 +25,10 @@ from authkit_redis.limits.circuit import Circuit
 from authkit_redis.limits.denials import Denials
 from authkit_redis.limits.leases import Leases
 from authkit_redis.limits.plans import Plans
-from authkit_redis.limits.scripts import FOREIGN, TAKE_ONE
+from authkit_redis.limits.scripts import CHECK, FOREIGN, TAKE_ONE
 from authkit_redis.limits.stand_in import StandIn
-from authkit_redis.link import AccessRefused, Link, LinkError, OutcomeUnknown, ReplyError
+from authkit_redis.link import Link, LinkError, OutcomeUnknown, ReplyError
+from authkit_redis.server_policy import admission
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisRateLimiter"]
 
-_DEGRADED = "degraded"
+_DEGRADED, _EVICTING = "degraded", "evicting"
 _OF_THE_KEY = frozenset({FOREIGN, "WRONGTYPE"})
 _TRIAL = RateLimit(name="authkit trial", rate=1_000, per_seconds=1.0, burst=1_000, by="issuer")
-"""Charged once at the start; its bucket is gone after a millisecond or two."""
+"""Names a bucket to try the commands on."""
 
 
 class RedisRateLimiter:
@@ -65,7 +66,8 @@ class RedisRateLimiter:
     and not used within a second is lost to the caller.
 
     It may be used without being entered while the link is.  It is an Observable, whose states are
-    `available` and `degraded`.
+    `available`; `degraded`, while it grants alone; and `evicting`, where Redis may drop what was
+    counted when it is full.
 
     Args:
         link: to the servers.
@@ -113,6 +115,7 @@ class RedisRateLimiter:
         self._stand_in = StandIn(fallback_share, max_keys)
         self._state = ReportedState("limiter", "redis", clock)
         self._entered = 0
+        self._is_evicting = False
         self._allowed_total = self._refused_total = 0
         self._failures_total = self._unknown_total = 0
 
@@ -178,7 +181,7 @@ class RedisRateLimiter:
         if not self._circuit.is_closed:
             self._circuit.succeeded(slots, self._monotonic())
             if self._circuit.is_closed:
-                self._state.set(AVAILABLE)
+                self._report_available()
         if not is_granted:
             return self._refuse(charges, outcomes, now)
         self._allowed_total += 1
@@ -205,8 +208,7 @@ class RedisRateLimiter:
         now = self._monotonic()
         # A key that holds something else says nothing of the server.
         if not (isinstance(error, ReplyError) and error.code in _OF_THE_KEY):
-            self._circuit.failed(slots_of(charges), now)
-            self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
+            self._degrade(slots_of(charges), error)
         return self._stand_in.acquire(requests, now)
 
     def observe(self, listener: Callable[[StateChange], None]) -> None:
@@ -263,12 +265,29 @@ class RedisRateLimiter:
     async def _try(self) -> None:
         charge = self._charge(LimitRequest(limit=_TRIAL, key=secrets.token_hex(8)))
         try:
-            await self._charging.take([charge])
-        except AccessRefused as error:
-            raise ConfigurationError(f"limits in redis: {error}") from error
+            self._is_evicting = await admission(
+                self._link,
+                "limiter",
+                CHECK,
+                (charge.key,),
+                (),
+                timeout_seconds=self._timeout_seconds,
+            )
         except LinkError as error:
-            self._circuit.failed(slots_of([charge]), self._monotonic())
-            self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
+            self._degrade(slots_of([charge]), error)
+        else:
+            self._report_available()
+
+    def _degrade(self, slots: frozenset[bytes], error: LinkError) -> None:
+        self._circuit.failed(slots, self._monotonic())
+        self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
+
+    def _report_available(self) -> None:
+        if self._is_evicting:
+            why = "maxmemory-policy is not noeviction, so Redis may forget what was counted"
+            self._state.set(_EVICTING, code="limiter_evicting", why=why)
+        else:
+            self._state.set(AVAILABLE)
 
 
 if TYPE_CHECKING:

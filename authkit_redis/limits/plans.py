@@ -13,7 +13,7 @@ from authkit.jose.encoding import encode_base64url
 from authkit.limit_decisions import limit_state, one_granted
 from authkit_redis.arguments import checked_prefix, derived_key
 
-__all__ = ["Plan", "Plans"]
+__all__ = ["Keys", "Plan", "Plans"]
 
 _LARGEST = 2**52  # with as much again, whole numbers are still exact in a double
 _MAX_PLANS = 1_000

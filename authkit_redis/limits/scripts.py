@@ -11,14 +11,12 @@ Every number is whole and below 2^53, so that doubles hold it exactly; see `plan
 from __future__ import annotations
 
 from authkit_redis.link import Script
+from authkit_redis.server_policy import TRYING
 
-__all__ = ["ARGUMENTS", "FOREIGN", "GIVE_BACK", "TAKE", "TAKE_ONE"]
+__all__ = ["CHECK", "FOREIGN", "GIVE_BACK", "TAKE", "TAKE_ONE"]
 
 FOREIGN = "FOREIGN"
 """The code of the error for a key that holds something else than a bucket."""
-
-ARGUMENTS = 5
-"""How many arguments each bucket has: interval, capacity, units in a microsecond, cost, most."""
 
 _BUCKETS = """
 local time = redis.call('TIME')
@@ -110,6 +108,18 @@ return reply
 Replies 1 or 0, then for each bucket what is used up afterwards, what is lacking for its cost,
 and how many were taken.
 """
+
+CHECK = Script(
+    TRYING
+    + """
+try('TIME')
+try('GET', KEYS[1])
+try('SET', KEYS[1], '', 'PX', '1')
+try('DEL', KEYS[1])
+return answer
+"""
+)
+"""Tries all that the other scripts do; see `admission`."""
 
 GIVE_BACK = Script(
     _BUCKETS

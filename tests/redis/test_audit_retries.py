@@ -1,0 +1,193 @@
+"""An audit event is in Redis once, and in its order, however often and over whatever it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+
+import pytest
+
+from authkit.audit import AuditTrail
+from authkit.errors import BackendUnavailable
+from authkit_redis.audit_sink import RedisAuditSink
+from tests.redis.audit_events import KEYS, LOG, kept, made, opened
+from tests.redis.proxy import Proxy
+from tests.redis.servers import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+
+async def written(sink: RedisAuditSink, first: int, last: int, producer: str = "producer-1") -> int:
+    """Writes a batch again and again until it is taken; how often it failed."""
+    batch = made(first, last, producer)
+    for failures in range(200):
+        with suppress(BackendUnavailable):
+            await sink.write(batch)
+            return failures
+        await asyncio.sleep(0.01)
+    pytest.fail("the batch was never taken")
+
+
+async def test_a_lost_reply_duplicates_nothing(redis_server: RedisServer) -> None:
+    """The server has executed the script, and nobody learns of it: the batch is given again."""
+    async with Proxy(redis_server.port) as proxy, opened(proxy.url, timeout_seconds=0.2) as sink:
+        await sink.write(made(1, 10))
+        proxy.is_silent = True
+        with pytest.raises(BackendUnavailable):
+            await sink.write(made(11, 1500))
+        assert kept(redis_server)[:20] == list(range(1, 21)), "the server has executed it"
+        proxy.is_silent = False
+        proxy.hang_up()
+        await written(sink, 11, 1500)
+        assert kept(redis_server) == list(range(1, 1501))
+        assert sink.stats()["skipped_total"] > 0
+
+
+async def test_a_hundred_thousand_events_over_a_broken_network_arrive_once_and_in_order(
+    redis_server: RedisServer,
+) -> None:
+    """Connections are cut at random, before, while and after the server executes a batch."""
+    chance = random.Random(7)
+    failures = 0
+
+    async def breaks(proxy: Proxy) -> None:
+        for number in range(30):
+            await asyncio.sleep(chance.uniform(0.02, 0.1))
+            proxy.halves = number % 2
+            proxy.hang_up()
+
+    async with Proxy(redis_server.port) as proxy, opened(proxy.url, timeout_seconds=1.0) as sink:
+        breaking = asyncio.create_task(breaks(proxy))
+        try:
+            for first in range(1, 100_001, 2_500):
+                failures += await written(sink, first, first + 2_499)
+        finally:
+            breaking.cancel()
+            await asyncio.wait([breaking])
+        assert failures, "nothing was broken"
+        # Some of them are not known to have been written, so they count as skipped.
+        assert sink.stats()["written_total"] + sink.stats()["skipped_total"] >= 100_000
+    arrived = numbers_of(redis_server)
+    assert arrived == list(range(1, 100_001))
+
+
+def numbers_of(server: RedisServer) -> list[int]:
+    """All sequences, without reading the events as a whole."""
+    found, start = [], b"-"
+    while page := server.command("XRANGE", LOG, start, "+", "COUNT", 10_000):
+        found += [int(line[1].partition(b'"sequence":')[2].partition(b",")[0]) for _, line in page]
+        start = b"(" + page[-1][0]
+    return found
+
+
+async def test_a_cancelled_write_can_be_given_again(redis_server: RedisServer) -> None:
+    """Cancelled at many moments, a batch of several calls is whole after the last attempt."""
+    async with opened(redis_server.url) as sink:
+        batch = made(1, 1_600)
+        for moment in range(12):
+            task = asyncio.create_task(sink.write(batch))
+            await asyncio.sleep(moment * 0.0007)
+            task.cancel()
+            await asyncio.wait([task])
+        await sink.write(batch)
+        await sink.write(made(1_601, 1_605))
+    assert kept(redis_server) == list(range(1, 1_606))
+
+
+async def test_a_server_that_forgets_its_scripts_takes_them_again(
+    redis_server: RedisServer,
+) -> None:
+    """Between any two batches the scripts are flushed."""
+    async with opened(redis_server.url) as sink:
+        for first in range(1, 31, 3):
+            await sink.write(made(first, first + 2))
+            redis_server.command("SCRIPT", "FLUSH")
+    assert kept(redis_server) == list(range(1, 31))
+
+
+async def test_what_was_written_before_a_failure_is_skipped_the_next_time(
+    redis_server: RedisServer,
+) -> None:
+    """Of a batch over two producers the second one's place is spoilt: the first is not repeated."""
+    spoilt = KEYS.place("producer-2", 1).sequence
+    async with opened(redis_server.url) as sink:
+        redis_server.command("SET", spoilt, "of another program")
+        big = {"text": "x" * 300_000}  # so that each is written by a call of its own
+        batch = [*made(1, 2, data=big), *made(1, 2, "producer-2")]
+        with pytest.raises(BackendUnavailable, match="another program"):
+            await sink.write(batch)
+        assert kept(redis_server) == [1, 2]
+        redis_server.command("DEL", spoilt)
+        await sink.write(batch)
+        assert kept(redis_server) == [1, 2]
+        assert kept(redis_server, "producer-2") == [1, 2]
+
+
+async def test_gaps_and_repetitions_in_a_batch_are_kept_apart(redis_server: RedisServer) -> None:
+    """A sink may be given a part of the events only, and one of them twice."""
+    events = {event.sequence: event for event in made(1, 9)}
+    async with opened(redis_server.url) as sink:
+        await sink.write([events[number] for number in (1, 2, 5, 5, 6, 4, 9)])
+        assert kept(redis_server) == [1, 2, 5, 6, 9]
+        assert sink.stats()["skipped_total"] == 2
+
+
+async def test_a_flushed_server_takes_what_comes_next(redis_server: RedisServer) -> None:
+    """What was flushed is lost; what comes after is not, and readers find all streams again."""
+    async with opened(redis_server.url, streams=4) as sink:
+        await sink.write(made(1, 5))
+        redis_server.command("FLUSHALL")
+        await sink.write(made(6, 7))
+        log = KEYS.log(KEYS.place("producer-1", 4).stream)
+        assert kept(redis_server, log=log) == [6, 7]
+
+
+async def test_a_server_that_restarts_empty_takes_what_comes_next(
+    own_redis_server: RedisServer,
+) -> None:
+    """The sink says that it cannot write, and then that it can; the gap shows in the sequence."""
+    states: list[str] = []
+    async with opened(own_redis_server.url) as sink:
+        sink.observe(lambda change: states.append(change.new))
+        await sink.write(made(1, 5))
+        own_redis_server.kill()
+        with pytest.raises(BackendUnavailable):
+            await sink.write(made(6, 7))
+        own_redis_server.start()
+        await written(sink, 6, 7)
+        await written(sink, 8, 9)
+    assert kept(own_redis_server) == [6, 7, 8, 9]
+    assert states == ["unwritable", "available"]
+
+
+async def test_producers_may_have_any_name(redis_server: RedisServer) -> None:
+    """No name of a producer leads to a key of another one, or to another place of the server."""
+    names = ["}x", "{", "a:b", "*", "\r\nFLUSHALL\r\n", "\ud800", "ß" * 10_000, "a\x00", "a"]
+    async with opened(redis_server.url) as sink:
+        for name in names:
+            await sink.write(made(1, 2, name))
+        await sink.write([event for name in names for event in made(3, 3, name)])
+        for name in names:
+            assert kept(redis_server, name) == [1, 2, 3]
+    found = [key for key in redis_server.command("KEYS", "*") if b":seq:" in key]
+    assert len(found) == len(names)
+    assert all(len(key) < 64 and key.startswith(b"{test:audit:0}:seq:") for key in found)
+
+
+async def test_an_audit_trail_writes_everything_in_order(redis_server: RedisServer) -> None:
+    """The trail's own queue over the sink, with an outage in between."""
+    async with Proxy(redis_server.port) as proxy:
+        sink_options = {"timeout_seconds": 0.3, "streams": 1}
+        async with opened(proxy.url, **sink_options) as sink:
+            trail = AuditTrail(sink, producer="trail", chain_key=b"k" * 32, retry_seconds=0.02)
+            async with trail:
+                for number in range(300):
+                    await trail.append_control("test.event", data={"number": number})
+                    if number % 100 == 50:
+                        await asyncio.sleep(0.02)
+                        proxy.hang_up()
+            assert trail.stats()["lost_total"] == 0
+    arrived = kept(redis_server, "trail")
+    assert arrived == list(range(1, len(arrived) + 1))
+    assert len(arrived) >= 300
