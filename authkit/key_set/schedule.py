@@ -26,7 +26,7 @@ class Schedule:
         due_at: from then on it is fetched again, ahead of `fresh_until`.
         fresh_until: until then it may be used without asking.
         trusted_until: until then it may be used where asking fails.
-        is_confirmed: whether the last fetch that began brought a set.
+        is_confirmed: whether the last fetch that began brought a set, and a fresh one.
     """
 
     __slots__ = (
@@ -105,7 +105,11 @@ class Schedule:
         self.is_confirmed = False
 
     def succeeded(self, now: float, *, age_seconds: float, fresh_seconds: float) -> None:
-        """The fetch brought a set that was current `age_seconds` ago."""
+        """The fetch brought a set that was current `age_seconds` ago.
+
+        One that is not fresh any more is what a source gives in an outage: it may be used, but
+        tells nothing of keys that it lacks.
+        """
         # Half of the time ahead is left to chance, so that a fleet started at once does not
         # ask at once.
         ahead = fresh_seconds * self._refresh_ahead * (1 - self._jitter() / 2)
@@ -113,9 +117,10 @@ class Schedule:
         self.fresh_until = self.fetched_at + fresh_seconds
         self.due_at = self.fresh_until - ahead
         self.trusted_until = self.fresh_until + self._last_known_good_seconds
-        self._failed_at = self._retry_at = -inf
+        self.is_confirmed = age_seconds < fresh_seconds
+        self._failed_at = -inf if self.is_confirmed else now
+        self._retry_at = -inf
         self._overdue_at = inf
-        self.is_confirmed = True
 
     def failed(self, now: float) -> None:
         """The fetch ended without a set; what is known stays as it is."""

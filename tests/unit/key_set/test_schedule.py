@@ -45,6 +45,24 @@ def test_a_set_that_was_old_when_it_came_counts_from_when_it_was_new() -> None:
     assert times.trusted_until == 1510
 
 
+def test_a_set_that_came_too_old_confirms_nothing_and_is_asked_for_again_after_the_cooldown() -> (
+    None
+):
+    """What is handed on in an outage is of use, but does not end the outage."""
+    times = schedule()
+    times.started(500)
+    times.succeeded(501, age_seconds=100, fresh_seconds=100)
+
+    assert not times.is_confirmed
+    assert times.state(501) == "last_known_good"
+    assert times.may_answer_at_once(501)
+    assert times.next_attempt_at() == 530
+
+    times.started(530)
+    times.succeeded(531, age_seconds=99, fresh_seconds=100)
+    assert times.is_confirmed
+
+
 @pytest.mark.parametrize(("jitter", "due_at"), [(0.0, 80.0), (0.5, 85.0), (1.0, 90.0)])
 def test_a_set_is_due_ahead_of_time_and_half_of_that_is_chance(
     jitter: float, due_at: float
