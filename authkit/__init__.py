@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from authkit.audit import AuditTrail, FanOutAuditSink, LoggingAuditSink
+from authkit.audit import AuditTrail, FanOutAuditSink, FileAuditSink, LoggingAuditSink
 from authkit.interfaces import (
     RateLimit,
     RequestContext,
@@ -28,6 +28,7 @@ __all__ = [
     "AuditTrail",
     "ClaimMapping",
     "FanOutAuditSink",
+    "FileAuditSink",
     "LoggingAuditSink",
     "NoRevocation",
     "Principal",

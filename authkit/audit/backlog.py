@@ -6,7 +6,7 @@ import os
 from collections import deque
 
 from authkit.audit.chain import chain_event
-from authkit.audit.records import RequestRecord, readable_event
+from authkit.audit.records import AnchorRecord, RequestRecord, readable_event
 from authkit.interfaces import AuditEvent
 
 __all__ = ["Backlog"]
@@ -71,7 +71,10 @@ class Backlog:
 
     def _next_event(self) -> AuditEvent:
         self._sequence += 1
-        event = readable_event(self._waiting.popleft(), self.producer, self._sequence)
+        record = self._waiting.popleft()
+        if isinstance(record, AnchorRecord):
+            record.previous = self._chain
+        event = readable_event(record, self.producer, self._sequence)
         if self._chain_key is not None:
             self._chain = chain_event(self._chain_key, self._chain, event)
             # Nobody has seen the event yet; a copy with its chain would cost more than the chain.

@@ -21,16 +21,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields
+from collections.abc import Mapping
 from hashlib import blake2b
+from json.encoder import encode_basestring as _quoted
 
 from authkit.interfaces import AuditEvent
 
 __all__ = ["canonical_json", "chain_event"]
-
-_quote = json.JSONEncoder(ensure_ascii=False).encode
-_NAMES = [field.name for field in fields(AuditEvent) if field.name not in ("chain", "data")]
-_ORDER = [(name, _quote(name)) for name in sorted([*_NAMES, "data"])]
 
 
 def chain_event(key: bytes, previous: str, event: AuditEvent) -> str:
@@ -53,12 +50,31 @@ def canonical_json(event: AuditEvent) -> bytes:
     Raises:
         ValueError: a number of the event is not finite.
     """
-    values = {name: _json(getattr(event, name)) for name in _NAMES}
-    data = sorted(event.data.items(), key=_utf16)
-    values["data"] = _object([(_quote(name), _json(value)) for name, value in data])
-    return _object([(quoted, values[name]) for name, quoted in _ORDER]).encode(
-        "utf-8", "surrogatepass"
+    # Spelled out, in the order of RFC 8785 section 3.2.3: sorting anew would take twice as long.
+    client_address, client_id, code = event.client_address, event.client_id, event.code
+    issuer, key_thumbprint, request_id = event.issuer, event.key_thumbprint, event.request_id
+    subject, token_hash, trace_id, data = (
+        event.subject,
+        event.token_hash,
+        event.trace_id,
+        event.data,
     )
+    return (
+        f'{{"client_address":{"null" if client_address is None else _quoted(client_address)}'
+        f',"client_id":{"null" if client_id is None else _quoted(client_id)}'
+        f',"code":{"null" if code is None else _quoted(code)}'
+        f',"data":{_object(data) if data else "{}"}'
+        f',"issuer":{"null" if issuer is None else _quoted(issuer)}'
+        f',"key_thumbprint":{"null" if key_thumbprint is None else _quoted(key_thumbprint)}'
+        f',"outcome":{_quoted(event.outcome)},"producer":{_quoted(event.producer)}'
+        f',"request_id":{"null" if request_id is None else _quoted(request_id)}'
+        f',"schema":{event.schema},"sequence":{event.sequence}'
+        f',"subject":{"null" if subject is None else _quoted(subject)}'
+        f',"time":{_json(event.time)}'
+        f',"token_hash":{"null" if token_hash is None else _quoted(token_hash)}'
+        f',"trace_id":{"null" if trace_id is None else _quoted(trace_id)}'
+        f',"type":{_quoted(event.type)}}}'
+    ).encode("utf-8", "surrogatepass")
 
 
 def _utf16(member: tuple[str, object]) -> bytes:
@@ -66,15 +82,18 @@ def _utf16(member: tuple[str, object]) -> bytes:
     return member[0].encode("utf-16-be", "surrogatepass")
 
 
-def _object(members: list[tuple[str, str]]) -> str:
-    return "{" + ",".join([f"{name}:{value}" for name, value in members]) + "}"
+def _object(data: Mapping[str, str | float | None]) -> str:
+    members = [
+        f"{_quoted(name)}:{_json(value)}" for name, value in sorted(data.items(), key=_utf16)
+    ]
+    return "{" + ",".join(members) + "}"
 
 
 def _json(value: str | float | None) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        return _quote(value)
+        return _quoted(value)
     if isinstance(value, float):
         return _number(value)
     return json.dumps(value) if isinstance(value, bool) else str(int(value))

@@ -8,10 +8,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from authkit.audit.health import reason_of
+from authkit.audit.log_lines import log_lines
 from authkit.errors import AuthkitError, BackendUnavailable
 from authkit.interfaces import AuditSink
 
-__all__ = ["Reentrant", "enter_sink"]
+__all__ = ["Reentrant", "enter_sink", "leave_sinks"]
 
 
 class Reentrant(ABC):
@@ -72,3 +74,15 @@ async def enter_sink(stack: AsyncExitStack, sink: AuditSink) -> None:
     manager: Any = sink
     if isinstance(manager, AbstractAsyncContextManager):
         await stack.enter_async_context(manager)
+
+
+async def leave_sinks(stack: AsyncExitStack, name: str, seconds: float) -> None:
+    """Leaves what the stack has entered, within so long; logs what goes wrong, and raises nothing.
+
+    Shutting down goes on: everything that could be written is written.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await stack.aclose()
+    except Exception as error:
+        log_lines.error("audit: %s could not be closed: %s", name, reason_of(error))

@@ -6,14 +6,23 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from math import isfinite
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from authkit.interfaces import AuditEvent, Outcome
 
-__all__ = ["REQUEST_TYPE", "ControlFields", "ControlRecord", "RequestRecord", "readable_event"]
+__all__ = [
+    "ANCHOR_TYPE",
+    "REQUEST_TYPE",
+    "AnchorRecord",
+    "ControlFields",
+    "ControlRecord",
+    "RequestRecord",
+    "readable_event",
+]
 
-REQUEST_TYPE = "token.verified"
-SCHEMA = 1
+REQUEST_TYPE: Final = "token.verified"
+ANCHOR_TYPE: Final = "audit.anchor"
+SCHEMA: Final = 1
 
 Value = str | int | float | bool | None
 
@@ -161,6 +170,26 @@ class ControlRecord(RequestRecord):
     def event(self, producer: str, sequence: int) -> AuditEvent:
         """The event, every field of it fit for strict JSON."""
         return self._event(_name(self.type), producer, sequence)
+
+
+class AnchorRecord(ControlRecord):
+    """A place in the chain: the backlog adds what stands before it when it takes it.
+
+    Attributes:
+        previous: the chain value of the event before it; empty before the first.
+    """
+
+    __slots__ = ("_is_last", "previous")
+
+    def __init__(self, time: float, *, is_last: bool) -> None:
+        super().__init__(time, ANCHOR_TYPE, "accepted", {})
+        self.previous: str = ""
+        self._is_last = is_last
+
+    def event(self, producer: str, sequence: int) -> AuditEvent:
+        """The event, which can be checked without the one before it."""
+        self.data = {"previous": self.previous, "is_last": self._is_last}
+        return super().event(producer, sequence)
 
 
 def readable_event(record: RequestRecord, producer: str, sequence: int) -> AuditEvent:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Unpack
 
+from authkit.audit.anchor_copies import AnchorCopier
+from authkit.audit.anchors import Anchors
+from authkit.audit.arguments import check_anchor_sink, check_chain_key, check_numbers, check_sink
 from authkit.audit.backlog import Backlog
 from authkit.audit.drops import Drops
-from authkit.audit.health import Health, reason_of
-from authkit.audit.lifetime import Reentrant, enter_sink
+from authkit.audit.health import Health
+from authkit.audit.lifetime import Reentrant, enter_sink, leave_sinks
 from authkit.audit.log_lines import log_lines
 from authkit.audit.records import ControlFields, ControlRecord, RequestRecord
-from authkit.audit.writer import Writer
+from authkit.audit.writer import Patience, Writer
 from authkit.clock import Clock, SystemClock
 from authkit.errors import BackendUnavailable, ConfigurationError
-from authkit.interfaces import AuditSink, Observable, Outcome, StateChange
+from authkit.interfaces import AuditEvent, AuditSink, Observable, Outcome, StateChange
 
 __all__ = ["AuditTrail"]
 
@@ -39,14 +41,24 @@ class AuditTrail(Reentrant):
     admitted is written within `drain_seconds`; what is not is logged and counted as lost.
 
     A process that is killed loses what is queued at that moment, the batch under way included:
-    `stats()["queued"]` events, `request_capacity + control_capacity` at the very most.
+    `stats()["queued"]` events.  While the sink keeps up, and takes no longer for a batch than
+    `linger_seconds`, these are one batch and the events of `linger_seconds`; with a slower sink,
+    one batch and the events of the time that it takes.  `request_capacity + control_capacity` it
+    is at the very most.
+
+    With `chain_key` the events are chained, and an event `audit.anchor` follows those that were
+    written: see `authkit.audit.verification`.
 
     All methods belong to the thread of the event loop.
 
     Args:
         sink: where the events go.
         chain_key: 32 to 64 secret bytes that key the hash chain of `authkit.audit.chain`; without
-            them there is none.
+            them there is none, and no anchors.
+        anchor_seconds: how long an event may stand in the sink without an `audit.anchor` behind
+            it.  There is none while nothing happens, and one at each clean end.
+        anchor_sink: gets a copy of each anchor once the sink has it, so that a tail that was cut
+            off shows: another disk, another machine.  Its failures are counted and harm nothing.
         request_capacity: how many events may wait before request events are dropped.
         control_capacity: room beyond that, for control events alone.
         control_deadline_seconds: how long `append_control` waits for room.
@@ -70,6 +82,8 @@ class AuditTrail(Reentrant):
         sink: AuditSink,
         *,
         chain_key: bytes | None = None,
+        anchor_seconds: float = 60.0,
+        anchor_sink: AuditSink | None = None,
         request_capacity: int = 10_000,
         control_capacity: int = 1_000,
         control_deadline_seconds: float = 5.0,
@@ -83,12 +97,11 @@ class AuditTrail(Reentrant):
         clock: Clock | None = None,
     ) -> None:
         super().__init__()
-        if not callable(getattr(sink, "write", None)):
-            raise ConfigurationError(
-                f"an AuditSink has a method write; {type(sink).__name__} has none"
-            )
-        _check_chain_key(chain_key)
-        _check_numbers(
+        check_sink(sink)
+        check_chain_key(chain_key)
+        check_anchor_sink(anchor_sink, sink, chain_key)
+        check_numbers(
+            anchor_seconds=anchor_seconds,
             request_capacity=request_capacity,
             control_capacity=control_capacity,
             control_deadline_seconds=control_deadline_seconds,
@@ -109,18 +122,25 @@ class AuditTrail(Reentrant):
         self._drain_seconds = drain_seconds
         self._backlog = Backlog(producer, chain_key)
         self._health = Health(type(sink).__name__, self._clock)
+        patience = Patience(
+            timeout_seconds=write_timeout_seconds,
+            retry_seconds=retry_seconds,
+            retry_max_seconds=retry_max_seconds,
+        )
+        self._anchors: Anchors | None = None
+        if chain_key is not None:
+            copier = AnchorCopier(anchor_sink, self._clock, patience) if anchor_sink else None
+            self._anchors = Anchors(self._backlog, self._clock, anchor_seconds, copier)
         self._writer = Writer(
             sink,
             self._backlog,
             self._health,
+            patience,
             batch_size=batch_size,
             linger_seconds=linger_seconds,
-            write_timeout_seconds=write_timeout_seconds,
-            retry_seconds=retry_seconds,
-            retry_max_seconds=retry_max_seconds,
             on_written=self._on_written,
+            on_empty=None if self._anchors is None else self._anchors.on_empty,
         )
-        self._task: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
         self._room: asyncio.Future[None] | None = None
         self._drops = Drops()
@@ -189,6 +209,8 @@ class AuditTrail(Reentrant):
         self._health.observe(listener)
         if isinstance(self._sink, Observable):
             self._sink.observe(listener)
+        if self._anchors is not None:
+            self._anchors.observe(listener)
 
     def stats(self) -> Mapping[str, float]:
         """Figures of the trail, and those of an observable sink under `sink_` and their name."""
@@ -203,46 +225,36 @@ class AuditTrail(Reentrant):
             "writer_errors_total": self._writer.errors_total,
             "listener_errors_total": self._health.listener_errors_total,
         }
+        if self._anchors is not None:
+            figures |= self._anchors.stats()
         if isinstance(self._sink, Observable):
             figures |= {f"sink_{name}": value for name, value in self._sink.stats().items()}
         return figures
 
     async def _open(self) -> None:
         async with AsyncExitStack() as stack:
+            if self._anchors is not None:
+                await self._anchors.enter(stack)
+            # Entered last, it is left first, whatever becomes of where the anchors go.
             await enter_sink(stack, self._sink)
             self._stack = stack.pop_all()
-        self._writer.is_closing = False
-        self._task = self._start_writer()
+        if self._anchors is not None:
+            self._anchors.start()
+        self._writer.start()
 
     async def _close(self) -> None:
-        self._writer.is_closing = True
-        self._writer.wake()
-        task = self._task
-        if task is None or task.done():
-            # Somebody cancelled every task of the loop; there is still what they left to write.
-            task = self._start_writer()
+        loop = asyncio.get_running_loop()
+        deadline, seconds_left = loop.time() + self._drain_seconds, 0.0
         try:
-            await asyncio.wait({task}, timeout=self._drain_seconds)
+            await self._writer.stop(self._drain_seconds)
+            seconds_left = max(deadline - loop.time(), 0.0)
         finally:
-            task.cancel()
-            await asyncio.wait({task})
-            await self._writer.give_up()
             self._count_lost()
             self._drops.end()
-            await self._leave_sink()
+            if self._anchors is not None:
+                await self._anchors.stop(seconds_left)
+            await leave_sinks(self._stack, self._health.name, self._drain_seconds)
             await log_lines.drain(_LOG_SECONDS)
-
-    def _start_writer(self) -> asyncio.Task[None]:
-        return asyncio.create_task(self._writer.run(), name="authkit-audit-writer")
-
-    async def _leave_sink(self) -> None:
-        try:
-            async with asyncio.timeout(self._drain_seconds):
-                await self._stack.aclose()
-        except Exception as error:
-            # Shutting down goes on: everything that could be written is written.
-            reason = reason_of(error)
-            log_lines.error("audit: %s could not be closed: %s", self._health.name, reason)
 
     def _admit_control(self, record: ControlRecord) -> bool:
         if self._backlog.size >= self._capacity:
@@ -260,8 +272,10 @@ class AuditTrail(Reentrant):
             self._room = loop.create_future()
         return self._room
 
-    def _on_written(self, count: int) -> None:
-        self._written_total += count
+    def _on_written(self, events: tuple[AuditEvent, ...]) -> None:
+        self._written_total += len(events)
+        if self._anchors is not None:
+            self._anchors.written(events)
         report = self._drops.report(self._clock.monotonic(), is_last=self._backlog.size == 0)
         if report is not None:
             # Where a batch was just written, there is room.
@@ -281,20 +295,3 @@ class AuditTrail(Reentrant):
                 self._health.name,
                 self._drain_seconds,
             )
-
-
-def _check_chain_key(chain_key: bytes | None) -> None:
-    if chain_key is None:
-        return
-    if not isinstance(chain_key, bytes) or not 32 <= len(chain_key) <= 64:
-        raise ConfigurationError(
-            "chain_key must be 32 to 64 bytes, such as secrets.token_bytes(32)"
-        )
-
-
-def _check_numbers(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-            raise ConfigurationError(f"{name} must be a positive number")
-        if not name.endswith("_seconds") and not isinstance(value, int):
-            raise ConfigurationError(f"{name} must be a whole number")

@@ -113,6 +113,10 @@ class Schedule:
         # Half of the time ahead is left to chance, so that a fleet started at once does not
         # ask at once.
         ahead = fresh_seconds * self._refresh_ahead * (1 - self._jitter() / 2)
+        if self.fetched_at == -inf and age_seconds < fresh_seconds:
+            # A process that begins with a set somebody else asked for may ask for a newer one,
+            # for a key that it lacks, as soon as that one may.
+            self._attempted_at = min(self._attempted_at, now - age_seconds)
         self.fetched_at = now - age_seconds
         self.fresh_until = self.fetched_at + fresh_seconds
         self.due_at = self.fresh_until - ahead

@@ -63,6 +63,18 @@ def test_a_set_that_came_too_old_confirms_nothing_and_is_asked_for_again_after_t
     assert times.is_confirmed
 
 
+def test_whoever_begins_with_a_set_of_others_may_soon_ask_for_a_newer_one() -> None:
+    """The cooldown counts from when the set was asked for, and later from the process's own."""
+    times = schedule()
+    times.started(500)
+    times.succeeded(500, age_seconds=20, fresh_seconds=100)
+    assert times.cooldown_left(500) == 10
+
+    times.started(510)
+    times.succeeded(510, age_seconds=50, fresh_seconds=100)
+    assert times.cooldown_left(511) == 29
+
+
 @pytest.mark.parametrize(("jitter", "due_at"), [(0.0, 80.0), (0.5, 85.0), (1.0, 90.0)])
 def test_a_set_is_due_ahead_of_time_and_half_of_that_is_chance(
     jitter: float, due_at: float

@@ -1,0 +1,120 @@
+"""When the trail has anchors, what they say, and where their copies go."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from authkit.audit import AuditTrail, chain_event
+from authkit.errors import ConfigurationError
+from authkit.testing import ManualClock
+from tests.unit.audit.sinks import ControlledSink, EnteredSink, request, until
+
+pytestmark = pytest.mark.anyio
+
+KEY = b"k" * 32
+
+
+def anchors(sink: ControlledSink) -> list[tuple[int, object]]:
+    return [(e.sequence, e.data["is_last"]) for e in sink.events if e.type == "audit.anchor"]
+
+
+async def test_an_anchor_comes_when_its_time_has_come_and_something_happened() -> None:
+    """Behind the events, once in the period, and never twice behind the same event."""
+    clock, sink = ManualClock(), ControlledSink()
+    async with AuditTrail(sink, chain_key=KEY, anchor_seconds=60, clock=clock) as trail:
+        for _ in range(2):
+            trail.append_request(request())
+            await until(lambda: trail.stats()["queued"] == 0)
+        assert anchors(sink) == []
+        clock.advance(60)
+        trail.append_request(request())
+        await until(lambda: anchors(sink))
+        clock.advance(600)
+        trail.append_request(request())
+        await until(lambda: len(sink.events) == 5)
+        assert anchors(sink) == [(4, False)]
+    assert anchors(sink) == [(4, False), (6, True)]
+    assert trail.stats()["anchors_total"] == 2
+
+
+async def test_a_quiet_trail_gets_its_anchor_and_no_second_one() -> None:
+    """The last event before the night is not without one until the morning."""
+    sink = ControlledSink()
+    async with AuditTrail(sink, chain_key=KEY, anchor_seconds=0.01) as trail:
+        trail.append_request(request())
+        await until(lambda: anchors(sink))
+        await asyncio.sleep(0.05)
+        assert anchors(sink) == [(2, False)]
+
+
+async def test_the_last_event_of_a_clean_stop_is_an_anchor() -> None:
+    """Each run ends with one, a run without events does not, and one can be checked alone."""
+    sink = ControlledSink()
+    trail = AuditTrail(sink, chain_key=KEY)
+    async with trail:
+        trail.append_request(request())
+    async with trail:
+        pass
+    async with trail:
+        trail.append_request(request())
+    assert anchors(sink) == [(2, True), (4, True)]
+    for event in sink.events[1::2]:
+        assert event.chain == chain_event(KEY, str(event.data["previous"]), event)
+    async with AuditTrail(without := ControlledSink()) as other:
+        other.append_request(request())
+    assert len(without.events) == 1
+
+
+async def test_copies_go_to_a_place_of_their_own() -> None:
+    """It is entered and left, and has each anchor once the trail has it."""
+    sink, copies = EnteredSink(), EnteredSink()
+    async with AuditTrail(sink, chain_key=KEY, anchor_sink=copies) as trail:
+        trail.append_request(request())
+    assert copies.events == [sink.events[-1]]
+    assert copies.entries == ["entered", "left after 1"]
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_place_for_copies_that_fails_harms_nothing(hangs: bool) -> None:
+    """The trail writes and ends in time, and the failures are counted."""
+    sink, copies = ControlledSink(), ControlledSink()
+    copies.error = OSError()
+    if hangs:
+        copies.is_open.clear()
+    async with asyncio.timeout(5):
+        async with AuditTrail(
+            sink,
+            chain_key=KEY,
+            anchor_seconds=0.001,
+            anchor_sink=copies,
+            write_timeout_seconds=0.01,
+            retry_seconds=0.001,
+            drain_seconds=0.1,
+        ) as trail:
+            trail.append_request(request())
+            await until(lambda: trail.stats()["anchor_failures_total"])
+    assert anchors(sink)[-1][1] is True
+    assert trail.stats()["lost_total"] == 0
+    assert trail.stats()["anchors_dropped_total"] == len(anchors(sink))
+
+
+async def test_the_end_is_in_time_where_the_sink_hangs() -> None:
+    """What is lost is said, and there is no anchor over it."""
+    sink = ControlledSink()
+    sink.is_open.clear()
+    async with AuditTrail(sink, chain_key=KEY, drain_seconds=0.02) as trail:
+        trail.append_request(request())
+    assert (trail.stats()["lost_total"], trail.stats()["anchors_total"]) == (1, 0)
+
+
+def test_anchors_that_make_no_sense_are_refused() -> None:
+    """Without a key there are none, and the trail itself is no other place."""
+    sink = ControlledSink()
+    with pytest.raises(ConfigurationError, match="chain_key"):
+        AuditTrail(sink, anchor_sink=ControlledSink())
+    with pytest.raises(ConfigurationError, match="another place"):
+        AuditTrail(sink, anchor_sink=sink, chain_key=KEY)
+    with pytest.raises(ConfigurationError, match="anchor_seconds"):
+        AuditTrail(sink, anchor_seconds=0)
