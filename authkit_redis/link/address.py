@@ -39,7 +39,6 @@ else:
 __all__ = [
     "Address",
     "client_settings",
-    "cluster_settings",
     "parse_address",
     "sentinel_settings",
 ]
@@ -234,33 +233,14 @@ def _own_settings() -> dict[str, Any]:
     return settings
 
 
-def sentinel_settings(
-    kind: type[Any], settings: Mapping[str, Any], timeout_seconds: float
-) -> dict[str, Any]:
-    """For redis-py's clients of the Sentinels: TLS as for the servers, no password of theirs."""
+def sentinel_settings(kind: type[Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """For connections to the Sentinels: TLS as for the servers, no password of theirs."""
+    timeout = settings["socket_connect_timeout"]
     return {
         **_DRIVER,
         **_own_settings(),
         **_tls_settings(kind, settings),
-        "protocol": 2,
-        "socket_connect_timeout": timeout_seconds,
-        "socket_timeout": timeout_seconds,
-    }
-
-
-def cluster_settings(
-    kind: type[Any], settings: Mapping[str, Any], timeout_seconds: float
-) -> dict[str, Any]:
-    """For redis-py's client of a cluster, which is asked for nothing but the slot map."""
-    credentials = ("username", "password", "credential_provider", "client_name")
-    return {
-        **_DRIVER,
-        **_own_settings(),
-        **_tls_settings(kind, settings),
-        **{name: settings[name] for name in credentials if name in settings},
-        "protocol": 2,
-        "socket_connect_timeout": timeout_seconds,
-        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout,
     }
 
 

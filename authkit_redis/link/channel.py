@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any
@@ -224,24 +225,25 @@ class Channel(asyncio.Protocol):
         """There will be no connection: everybody who waits for it learns why."""
         self._end(reason.__cause__, reason, reason)
 
+    def close(self) -> None:
+        """Begins to close the connection in good order; what is in flight on it fails."""
+        not_sent = NotSent("the link was closed before the connection was used")
+        self._end(None, OutcomeUnknown("the link was closed before the reply came"), not_sent)
+        if self._wire is not None:
+            self._wire.close()
+
     async def aclose(self) -> None:
-        """Closes the connection in good order; what is in flight on it fails."""
-        wire = self._wire
-        self._end(None, OutcomeUnknown("the link was closed before the reply came"))
-        if wire is None or self._is_gone.is_set():
-            return
-        wire.close()
-        try:
-            async with asyncio.timeout(_CLOSING_SECONDS):
-                await self._is_gone.wait()
-        except TimeoutError:
-            wire.abort()
+        """Closes the connection in good order, and waits for it, but not long."""
+        self.close()
+        if self._wire is not None:
+            try:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_gone.wait(), _CLOSING_SECONDS)
+            finally:
+                self._wire.abort()  # which is nothing for one that is closed
 
     def _end(
-        self,
-        cause: BaseException | None,
-        of_sent: LinkError,
-        of_unsent: LinkError | None = None,
+        self, cause: BaseException | None, of_sent: LinkError, of_unsent: LinkError | None = None
     ) -> None:
         if not self.is_usable:
             return
@@ -252,16 +254,14 @@ class Channel(asyncio.Protocol):
             self._timer = None
         if self._wire is not None:
             self._counts.disconnects += 1
-        if of_unsent is None:
-            of_unsent = NotSent("the connection to the Redis server broke before it was used")
+        broke = NotSent("the connection to the Redis server broke before it was used")
         sent, self._sent = self._sent, deque()
         unsent, self._unsent, self._packed = self._unsent, [], []
         if self.on_lost is not None:
             self.on_lost()
-        for calls, why in ((sent, of_sent), (unsent, of_unsent)):
-            for call in calls:
-                if not call[0].done():
-                    self._fail(call, why.copy(cause))
+        for calls, why in ((sent, of_sent), (unsent, of_unsent or broke)):
+            for call in (each for each in calls if not each[0].done()):
+                self._fail(call, why.copy(cause))
 
     def _fail(self, call: Call, error: LinkError) -> None:
         if call[2] is None or self._on_failure is None:

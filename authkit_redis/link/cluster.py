@@ -3,65 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
-from typing import Any
-from weakref import WeakSet
 
-from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 
 from authkit_redis.link.channel import Channel
 from authkit_redis.link.dialling import Dialler
-from authkit_redis.link.errors import AccessRefused, LinkError, NotSent, Redirected, ReplyError
-from authkit_redis.link.homes import OnFailure
+from authkit_redis.link.errors import LinkError, NotSent, Redirected
+from authkit_redis.link.first_answer import Address
+from authkit_redis.link.homes import OnFailure, close_all, open_ones
 from authkit_redis.link.node import Limits, Node
-from authkit_redis.link.redis_py import translated
+from authkit_redis.link.slot_map import Remap, SlotMap, ask_for_slots
 from authkit_redis.link.wire import Counts, Wire, clock_of
 
-__all__ = ["ClusterHome", "SlotMap", "ask_for_slots"]
+__all__ = ["ClusterHome"]
 
 _BETWEEN_REFRESHES_SECONDS = 0.1
 
 _UNKNOWN = NotSent("no node of the Redis cluster is known to have a key")
-
-Address = tuple[str, int]
-SlotMap = dict[int, Address]
-
-
-async def ask_for_slots(hosts: list[Address], settings: Mapping[str, Any]) -> SlotMap:
-    """The master of each slot, as the first host to answer tells it.
-
-    Raises:
-        AccessRefused: the user may not ask.
-        NotSent: none did; the text says why.
-    """
-    nodes = [ClusterNode(host, port) for host, port in hosts]
-    # Made for each question, so that nothing of it belongs to an event loop.
-    cluster = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **settings)
-    manager = cluster.nodes_manager
-    try:
-        await manager.initialize()
-        masters = {slot: nodes[0] for slot, nodes in manager.slots_cache.items()}
-        return {slot: (node.host, int(node.port)) for slot, node in masters.items()}
-    except Exception as error:
-        problem = _unanswered(error, is_tls="ssl" in settings)
-    finally:
-        await manager.aclose()
-        await manager.aclose("startup_nodes")
-    # Out of the block: the server's words may quote the password, and would hang on to it.
-    raise problem
-
-
-def _unanswered(error: Exception, *, is_tls: bool) -> LinkError:
-    problem = translated(error, was_sent=False, is_tls=is_tls)
-    if not isinstance(problem, ReplyError) or isinstance(problem, AccessRefused):
-        return problem
-    if problem.code == "ERR":
-        return NotSent("the Redis server is no cluster: redis:// or rediss:// is for a single one")
-    return NotSent(f"the Redis cluster has not told who has a key: {problem}")
 
 
 class ClusterHome:
@@ -74,19 +36,17 @@ class ClusterHome:
     def __init__(
         self,
         dialler: Dialler,
-        ask: Callable[[list[Address]], Awaitable[SlotMap]],
         hosts: list[Address],
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
         counts: Counts,
         on_failure: OnFailure,
-        remap: Callable[[Address], Address] | None = None,
+        remap: Remap | None = None,
     ) -> None:
         self.loop = loop
         self.now: Callable[[], float] = clock_of(loop)
         self.only: Node | None = None
         self._dialler = dialler
-        self._ask = ask
         self._hosts = hosts
         self._limits = limits
         self._counts = counts
@@ -94,8 +54,9 @@ class ClusterHome:
         self._remap = remap
         self._nodes: dict[Address, Node] = {}
         self._by_slot: dict[int, Node] = {}
-        # Those of tails, and those that have left while a call was in flight on them.
-        self._others: WeakSet[Node] = WeakSet()
+        self._of_tails: list[Node] = []
+        # Those that have left while a call was in flight on them.
+        self._gone: list[Node] = []
         self._refreshing: asyncio.Task[None] | None = None
         self._refreshed_at = -_BETWEEN_REFRESHES_SECONDS
         self._why: LinkError = _UNKNOWN
@@ -155,7 +116,7 @@ class ClusterHome:
         if address is None:
             raise NotSent("a node of the Redis cluster is gone")
         other = self._make(address, endless=True)
-        self._others.add(other)
+        self._of_tails = [*open_ones(self._of_tails), other]
         return other
 
     def in_flight(self) -> int:
@@ -165,16 +126,17 @@ class ClusterHome:
 
     def nodes(self) -> list[Node]:
         """All that have, or may have, a connection."""
-        return [*self._nodes.values(), *self._others]
+        return [*self._nodes.values(), *self._of_tails, *self._gone]
 
     async def aclose(self) -> None:
         """Closes all channels in good order, for good."""
         self._is_closed = True
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.wait([self._refreshing])
-        for node in self.nodes():
-            await node.aclose()
+        refreshing = self._refreshing
+        if refreshing is not None:
+            refreshing.cancel()
+        await close_all(self.nodes())
+        if refreshing is not None:
+            await asyncio.wait([refreshing])
 
     def _node_at(self, address: Address) -> Node:
         node = self._nodes.get(address)
@@ -188,7 +150,7 @@ class ClusterHome:
         async def dial(channel: Channel) -> Wire:
             return await self._dialler.dial(channel, host=host, port=port)
 
-        return Node(
+        node = Node(
             dial,
             self.loop,
             self._limits.for_blocking() if endless else self._limits,
@@ -196,6 +158,9 @@ class ClusterHome:
             on_failure=None if endless else self._on_failure,
             on_lost=self._refresh_soon,
         )
+        if self._is_closed:
+            node.close()  # who asks has waited while the link was closed
+        return node
 
     def _refresh_soon(self) -> None:
         if not self._is_closed and self._refreshing is None:
@@ -205,10 +170,13 @@ class ClusterHome:
         try:
             await asyncio.sleep(self._refreshed_at + _BETWEEN_REFRESHES_SECONDS - self.now())
             known = [address for address in self._nodes if address not in self._hosts]
-            self._apply(await self._ask([*self._hosts, *known]))
+            hosts = [*self._hosts, *known]
+            self._apply(await ask_for_slots(self._dialler, hosts, self._remap))
             self._why = _UNKNOWN
         except LinkError as error:
             self._why = error  # the old map stays, and whoever misses a slot in it says so
+        except Exception as error:
+            self._why = NotSent(f"asking the Redis cluster failed: {type(error).__name__}")
         finally:
             self._refreshed_at = self.now()
             self._refreshing = None
@@ -218,5 +186,6 @@ class ClusterHome:
         for address in [address for address in self._nodes if address not in masters]:
             gone = self._nodes.pop(address)
             gone.retire()
-            self._others.add(gone)
+            self._gone.append(gone)
+        self._gone = [gone for gone in self._gone if gone.has_connections]
         self._by_slot = {slot: self._node_at(address) for slot, address in slots.items()}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
-from weakref import WeakSet
 
 from authkit_redis.link.errors import LinkError, Redirected
 from authkit_redis.link.node import Dial, Limits, Node
 from authkit_redis.link.waiting import Call
 from authkit_redis.link.wire import Counts, clock_of
 
-__all__ = ["Home", "OnFailure", "SingleHome"]
+__all__ = ["Home", "OnFailure", "SingleHome", "close_all", "open_ones"]
 
 OnFailure = Callable[["Home", Node, Call, LinkError], None]
 
@@ -87,7 +86,7 @@ class SingleHome:
         self._dial = dial
         self._limits = limits
         self._counts = counts
-        self._others: WeakSet[Node] = WeakSet()
+        self._of_tails: list[Node] = []
         self._node = Node(dial, loop, limits, counts, on_failure=partial(on_failure, self))
         self.only: Node | None = self._node
 
@@ -110,7 +109,9 @@ class SingleHome:
     def new_node(self, node: Node) -> Node:
         """Another node object for the same server."""
         other = Node(self._dial, self.loop, self._limits.for_blocking(), self._counts)
-        self._others.add(other)
+        self._of_tails = [*open_ones(self._of_tails), other]
+        if self._node.is_closed:
+            other.close()  # who asks has waited while the link was closed
         return other
 
     def in_flight(self) -> int:
@@ -120,9 +121,21 @@ class SingleHome:
 
     def nodes(self) -> list[Node]:
         """The one for calls, and those of tails."""
-        return [self._node, *self._others]
+        return [self._node, *self._of_tails]
 
     async def aclose(self) -> None:
         """Closes all channels in good order, for good."""
-        for node in self.nodes():
-            await node.aclose()
+        await close_all(self.nodes())
+
+
+def open_ones(nodes: Sequence[Node]) -> list[Node]:
+    """Those that are not closed: their owners may have forgotten them, the link must not."""
+    return [node for node in nodes if not node.is_closed]
+
+
+async def close_all(nodes: Sequence[Node]) -> None:
+    """Closes nodes in good order; whoever is cancelled while it waits has begun to close each."""
+    for node in nodes:
+        node.close()
+    for node in nodes:
+        await node.aclose()

@@ -69,12 +69,18 @@ class Node:
         self._counts = counts
         self._on_failure = on_failure
         self._on_lost = on_lost
-        self._is_closed = False
+        self.is_closed: bool = False
         self._failures = 0
         self._why: LinkError = NotSent("no connection to the Redis server could be made")
-        self._dialling: asyncio.Task[None] | None = None
+        self._dialling: set[asyncio.Task[None]] = set()
         self._retired: set[Channel] = set()
+        self._closing: list[Channel] = []
         self._retires_from = 0.0
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether there is one, or one is being made."""
+        return self.channel is not None or bool(self._retired or self._dialling)
 
     def ready_channel(self) -> Channel:
         """The channel, connected or being connected.
@@ -85,7 +91,7 @@ class Node:
         channel = self.channel
         if channel is not None and channel.is_usable:
             return channel
-        if self._is_closed:
+        if self.is_closed:
             raise NotSent("the link was closed")
         if self._loop.time() < self.retry_at:
             raise self._why.copy(None)
@@ -99,7 +105,9 @@ class Node:
         channel.on_lost = self._on_lost
         self.channel = channel
         # In a context of its own: it outlives the request that happened to need it first.
-        self._dialling = self._loop.create_task(self._connect(channel), context=Context())
+        dialling = self._loop.create_task(self._connect(channel), context=Context())
+        self._dialling.add(dialling)
+        dialling.add_done_callback(self._dialling.discard)
         return channel
 
     async def _connect(self, channel: Channel) -> None:
@@ -148,7 +156,7 @@ class Node:
 
     def forget(self) -> None:
         """Lets go of a channel whose event loop is closed."""
-        self._is_closed = True
+        self.is_closed = True
         if self.channel is not None:
             self.channel.forget()
 
@@ -157,15 +165,21 @@ class Node:
         if self.channel is not None:
             self.channel.abandon(None)
 
+    def close(self) -> None:
+        """Begins to close all that is there, for good; nothing of it needs to be waited for."""
+        self.is_closed = True
+        for dialling in self._dialling:
+            dialling.cancel()
+        self._closing += [*self._retired, *([self.channel] if self.channel else [])]
+        self._retired.clear()
+        self.channel = None
+        for channel in self._closing:
+            channel.close()
+
     async def aclose(self) -> None:
         """Closes the channel in good order, for good."""
-        self._is_closed = True
-        if self._dialling is not None:
-            self._dialling.cancel()
-            await asyncio.wait([self._dialling])
-            self._dialling = None
-        channels, self.channel = [*self._retired, self.channel], None
-        self._retired.clear()
-        for channel in channels:
-            if channel is not None:
-                await channel.aclose()
+        self.close()
+        if self._dialling:
+            await asyncio.wait(self._dialling)
+        for channel in self._closing:
+            await channel.aclose()

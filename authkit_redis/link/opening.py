@@ -9,17 +9,16 @@ from authkit.errors import ConfigurationError
 from authkit_redis.link.address import (
     Address,
     client_settings,
-    cluster_settings,
     parse_address,
     sentinel_settings,
 )
-from authkit_redis.link.cluster import ClusterHome, SlotMap, ask_for_slots
+from authkit_redis.link.cluster import ClusterHome
 from authkit_redis.link.dialling import Dialler
 from authkit_redis.link.homes import Home, OnFailure, SingleHome
 from authkit_redis.link.interface import Link
 from authkit_redis.link.multiplexed import MultiplexedLink, NewHome
 from authkit_redis.link.node import Dial, Limits
-from authkit_redis.link.options import require_sentinel_names, require_sentinel_settings
+from authkit_redis.link.options import require_sentinel_names, sentinel_connections
 from authkit_redis.link.sentinels import SentinelDialler
 from authkit_redis.link.wire import Counts
 
@@ -67,24 +66,20 @@ def _homes_at(address: Address, limits: Limits, options: dict[str, Any]) -> NewH
     kind, settings = client_settings(address, options, connect_timeout_seconds=timeout)
     dialler = Dialler(kind, settings, timeout)
     if address.topology == "cluster":
-        asking = cluster_settings(kind, settings, timeout)
         hosts = list(address.hosts)
-
-        async def ask(known: list[tuple[str, int]]) -> SlotMap:
-            return await ask_for_slots(known, {**asking, "address_remap": remap})
 
         def cluster_home(
             loop: asyncio.AbstractEventLoop, counts: Counts, on_failure: OnFailure
         ) -> Home:
-            return ClusterHome(dialler, ask, hosts, loop, limits, counts, on_failure, remap)
+            return ClusterHome(dialler, hosts, loop, limits, counts, on_failure, remap)
 
         return cluster_home
     dial: Dial = dialler.dial
     if address.topology == "sentinel":
         require_sentinel_names(own)
-        to_sentinels = {**sentinel_settings(kind, settings, timeout), **own}
-        require_sentinel_settings(to_sentinels)
-        dial = SentinelDialler(dialler, address.hosts, address.service, to_sentinels).dial
+        of_sentinels = {**sentinel_settings(kind, settings), **own}
+        asking = Dialler(*sentinel_connections(of_sentinels), timeout, protocol=2)
+        dial = SentinelDialler(dialler, asking, address.hosts, address.service).dial
 
     def home(loop: asyncio.AbstractEventLoop, counts: Counts, on_failure: OnFailure) -> Home:
         return SingleHome(dial, loop, limits, counts, on_failure)

@@ -16,8 +16,8 @@ from authkit_redis.link.reasons import reason_of
 __all__ = [
     "require_names",
     "require_sentinel_names",
-    "require_sentinel_settings",
     "require_tls_files",
+    "sentinel_connections",
 ]
 
 # These are the link's own: it decides about them for every connection.
@@ -95,24 +95,22 @@ def require_sentinel_names(given: object) -> None:
         raise ConfigurationError(f"unknown option in sentinel_kwargs: {', '.join(unknown)}")
 
 
-def require_sentinel_settings(settings: Mapping[str, Any]) -> None:
-    """Whether redis-py can make a client of a Sentinel.
+def sentinel_connections(settings: Mapping[str, Any]) -> tuple[type[Any], dict[str, Any]]:
+    """The class of connection that redis-py's client of a Sentinel has, and what to make one with.
 
     Raises:
-        ConfigurationError: it cannot, or a file for TLS is not what it should be.
+        ConfigurationError: it cannot make one, or a file for TLS is not what it should be.
     """
-    # Without the driver's name a connection would read the files of the installed package.
-    names = [name for name in settings if name.startswith(("driver_info", "lib_version", "ssl_"))]
-    tls = {name: settings[name] for name in names}
     try:
-        Redis(**settings)
-        connection = SSLConnection(**tls) if settings.get("ssl") else None
+        pool = Redis(**settings).connection_pool
+        kind, kwargs = pool.connection_class, dict(pool.connection_kwargs)
+        connection = kind(**kwargs)
     except Exception as error:
         reason = type(error).__name__
     else:
-        if connection is not None:
-            require_tls_files(connection, tls)
-        return
+        if isinstance(connection, SSLConnection):
+            require_tls_files(connection, kwargs)
+        return kind, kwargs
     raise ConfigurationError(f"redis-py cannot use the sentinel_kwargs ({reason})")
 
 

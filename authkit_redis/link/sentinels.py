@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from redis.asyncio.sentinel import Sentinel
 
 from authkit_redis.link.channel import Channel
 from authkit_redis.link.dialling import Dialler
 from authkit_redis.link.errors import AccessRefused, LinkError, NotSent, ReplyError
-from authkit_redis.link.redis_py import translated
+from authkit_redis.link.first_answer import Address, Unanswered, first_answer
 from authkit_redis.link.wire import Wire
 
 __all__ = ["SentinelDialler"]
 
-_SENTINEL: Any = Sentinel  # whose constructor is not typed
+_DOWN = frozenset({b"s_down", b"o_down"})
+_HEAD_START = 0.2  # of the time that one Sentinel has
 
 
 class SentinelDialler:
     """Makes connections to the master of a service.
 
     Args:
+        dialler: for the servers.
+        asking: for the Sentinels.
         hosts: the Sentinels; the one that answered last is asked first the next time.
         service: the name under which they watch the master.
-        settings: for redis-py's connections to the Sentinels.
     """
 
     def __init__(
-        self,
-        dialler: Dialler,
-        hosts: Sequence[tuple[str, int]],
-        service: str,
-        settings: Mapping[str, Any],
+        self, dialler: Dialler, asking: Dialler, hosts: Sequence[Address], service: str
     ) -> None:
         self._dialler = dialler
+        self._asking = asking
         self._hosts = list(hosts)
-        self._service = service
-        self._settings = dict(settings)
+        self._service = service.encode()
 
     async def dial(self, channel: Channel) -> Wire:
         """Connects to the master of now.
@@ -45,43 +41,47 @@ class SentinelDialler:
         Raises:
             LinkError: no Sentinel knows it, or it cannot be connected to.
         """
-        host, port = await self._master()
-        return await self._dialler.dial(channel, must_be_master=True, host=host, port=port)
-
-    async def _master(self) -> tuple[str, int]:
-        # Made for each question, so that nothing of it belongs to an event loop.
-        sentinel: Any = _SENTINEL(self._hosts, sentinel_kwargs=dict(self._settings))
-        problems: list[LinkError] = []
+        head_start = self._asking.timeout_seconds * _HEAD_START
         try:
-            for address, client in zip(list(self._hosts), sentinel.sentinels, strict=True):
-                try:
-                    state = (await client.sentinel_masters()).get(self._service)
-                    if state and sentinel.check_master_state(state, self._service):
-                        self._hosts.sort(key=lambda each: each != address)
-                        return state["ip"], state["port"]
-                except Exception as error:
-                    problems.append(_of_sentinel(error, is_tls="ssl" in self._settings))
-                else:
-                    what = "watches no master of this service" if not state else "knows it down"
-                    problems.append(NotSent(f"the Redis Sentinel {what}"))
-        finally:
-            await sentinel.aclose()
-        raise min(problems, key=_rank)
+            host, port = await first_answer(self._master, self._hosts, head_start)
+        except Unanswered as error:
+            problem = error.worst
+        else:
+            return await self._dialler.dial(channel, must_be_master=True, host=host, port=port)
+        raise problem
+
+    async def _master(self, address: Address) -> Address:
+        """What one Sentinel says."""
+        host, port = address
+        try:
+            reply = await self._asking.ask("SENTINEL", "MASTERS", host=host, port=port)
+        except LinkError as error:
+            problem = _of_sentinel(error)
+        else:
+            master = _master_in(reply, self._service)
+            self._hosts.sort(key=lambda each: each != address)
+            return master
+        raise problem
 
 
-def _of_sentinel(error: Exception, *, is_tls: bool) -> LinkError:
-    problem = translated(error, was_sent=False, is_tls=is_tls)
+def _master_in(reply: Any, service: bytes) -> Address:
+    try:
+        # RESP2 has a list of names and values where RESP3 has a mapping.
+        states = [dict(zip(each[::2], each[1::2], strict=True)) for each in reply]
+        found = [state for state in states if state[b"name"] == service]
+        if not found:
+            raise NotSent("the Redis Sentinel watches no master of this service")
+        flags = frozenset(found[0][b"flags"].split(b","))
+        if b"master" not in flags or flags & _DOWN:
+            raise NotSent("the Redis Sentinel knows it down")
+        return found[0][b"ip"].decode(), int(found[0][b"port"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NotSent("the Redis Sentinel has answered something else") from error
+
+
+def _of_sentinel(problem: LinkError) -> LinkError:
     if isinstance(problem, AccessRefused):
-        told: LinkError = AccessRefused(problem.code, problem.command, is_sentinel=True)
-    elif isinstance(problem, ReplyError):
-        told = NotSent(f"the Redis server is no Sentinel ({problem.code})")
-    else:
-        told = NotSent(str(problem).replace("Redis server", "Redis Sentinel"))
-    return told
-
-
-def _rank(problem: LinkError) -> int:
-    """A refusal first, then what a server has answered, then that there is none."""
-    if isinstance(problem, AccessRefused):
-        return 0
-    return 1 if "no connection" not in str(problem) else 2
+        return AccessRefused(problem.code, problem.command, is_sentinel=True)
+    if isinstance(problem, ReplyError):
+        return NotSent(f"the Redis server is no Sentinel ({problem.code})")
+    return NotSent(str(problem).replace("Redis server", "Redis Sentinel"))

@@ -101,7 +101,7 @@ class ChannelTail:
         elif self._home.loop.is_closed():
             node.forget()
         else:
-            self._home.loop.call_soon_threadsafe(node.drop)
+            self._home.loop.call_soon_threadsafe(node.close)
 
     def leave_to_the_parent(self) -> Node | None:
         """In a forked child: what must neither be used nor freed here."""

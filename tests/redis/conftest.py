@@ -25,8 +25,8 @@ _OF_THE_FULL_TIER = {"cluster", "sentinels", "tls_redis_server"}
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test that asks for what not every machine has, or for many servers, is marked `full`.
 
-    A class with `on_one_version` is left out on all versions of Redis but the first: what it adds
-    is not a matter of the version, and it takes minutes.
+    A class or a module with `on_one_version` is left out on all versions of Redis but the first:
+    what it adds is not a matter of the version, and it takes long.
     """
     surplus = []
     for item in items:
@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if _OF_THE_FULL_TIER.intersection(getattr(item, "fixturenames", ())):
                 item.add_marker(pytest.mark.full)
             version = getattr(item, "callspec", None) and item.callspec.params.get("redis_binary")
-            on_one_version = getattr(getattr(item, "cls", None), "on_one_version", False)
+            places = (getattr(item, "cls", None), getattr(item, "module", None))
+            on_one_version = any(getattr(place, "on_one_version", False) for place in places)
             if on_one_version and version not in (None, _first_version()):
                 surplus.append(item)
     if surplus:

@@ -55,6 +55,9 @@ async def asking(url: str, **options: Any) -> AsyncIterator[RedisRevocationStore
 async def opened(url: str, **options: Any) -> AsyncIterator[RedisRevocationStore]:
     """A store that follows the log on a link of its own, as in a process of its own."""
     async with asking(url, **options) as store, store:
+        if store.stats()["link_connects_total"]:
+            # Entering does not wait long for the first proof, which a busy machine gives later.
+            await store.wait_until_fresh(2)
         yield store
 
 

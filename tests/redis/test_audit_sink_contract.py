@@ -147,3 +147,5 @@ class TestRedisOverTheUsersClusterClient(RedisOverAClient, TestRedisOnACluster):
             host="127.0.0.1", port=port, driver_info=DRIVER
         ) as client:
             yield client
+            # Having been cancelled while it learnt the slots, it would close nothing.
+            await client.initialize()

@@ -13,6 +13,7 @@ from tests.redis.fleet.history import Call, Check, History, Interval, Life, Loss
 from tests.redis.fleet.oracle import Oracle, Promise
 from tests.redis.fleet.running import run_many
 from tests.redis.fleet.worker import FOUND, NONE, OTHER_ERROR, UNAVAILABLE
+from tests.redis.machine import redis_server_binaries
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +36,10 @@ async def test_no_schedule_of_faults_breaks_the_promise(
 ) -> None:
     """Servers that die, freeze, forget and fork, processes that die and freeze: nothing is lost."""
     first = random.randrange(1_000_000)
+    # What another version of Redis may do differently shows in fewer schedules.
+    seconds = 55 if redis_binary == next(iter(redis_server_binaries().values())) else 30
     tally = await run_many(
-        list(range(first, first + 100)), at_once=10, seconds=55, binary=redis_binary
+        list(range(first, first + 100)), at_once=10, seconds=seconds, binary=redis_binary
     )
     _say(capsys, f"{tally.schedules} schedules from seed {first} on single")
     assert not tally.failed, tally.words()

@@ -148,7 +148,7 @@ async def test_another_secret_under_the_prefix_is_refused(redis_server: RedisSer
                     await call(revocation(1))
             assert await verdict(direct, 1) == NO_PROOF
         assert await verdict(store, 1) == REVOKED
-        assert store.is_fresh
+        await until("fresh", lambda: store.is_fresh)
 
 
 @pytest.mark.full

@@ -195,7 +195,7 @@ async def test_a_call_that_is_cancelled_costs_nobody_anything(
         assert after["link_in_flight"] == 0
         for number in range(40):
             assert await is_right(direct, number)
-        assert store.is_fresh
+        await until("fresh", lambda: store.is_fresh)
         assert store.stats()["link_disconnects_total"] == 0
 
 

@@ -150,7 +150,7 @@ class TestEventLoops:
                 assert await there.run(lambda: store.wait_until_fresh(5))
             await revoke(store, [3])
             assert await verdicts(store, [1, 2, 3]) == {REVOKED}
-            assert store.is_fresh
+            await until("fresh", lambda: store.is_fresh)
 
     @pytest.mark.full
     async def test_either_loop_may_wait_for_the_first_proof(

@@ -196,7 +196,7 @@ async def test_a_flush_of_the_scripts_is_not_noticed(redis_server: RedisServer) 
             await revoke(one, [number])
             redis_server.command("SCRIPT", "FLUSH")
             assert await verdict(direct, number) == REVOKED
-        assert one.is_fresh
+        await until("fresh", lambda: one.is_fresh)
         assert one.stats()["replica_failures_total"] == failures
         assert one.stats()["link_disconnects_total"] == 0
 
