@@ -123,6 +123,10 @@ class KeySource(Protocol):
     async def fetch(self, previous: KeySetDocument | None) -> KeySetDocument:
         """The current document; `previous` with a later `fetched_at` where it has not changed.
 
+        `fetched_at` is when the provider was asked for it.  Where nothing newer is to be had, a
+        document that is older than its `fresh_seconds` may be given: its keys are used for as
+        long as last known good ones are, and a key that it lacks counts as not asked for.
+
         Raises:
             BackendUnavailable: the source did not answer, or not with a key set.
         """
@@ -515,7 +519,7 @@ class AuditEvent:
     Attributes:
         schema: version of this record, 1.
         producer: the trail that made it, unique to one run of one process.
-        sequence: 1, 2, 3 ... without a gap for each producer.
+        sequence: 1, 2, 3 ... for each producer; a gap is what was admitted and lost.
         time: when it happened.
         type: dotted: `token.verified`, `token.revoked`, `keys.rotated` ...
         outcome: missing, accepted, refused, unavailable or cancelled.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisAuditSink"]
 
 _UNWRITABLE, _LAGGING, _EVICTING = "unwritable", "lagging", "evicting"
+_CONFLICTING = "conflicting"
 # For how long a producer may pause before an event that is given again would be written again.
 _KEPT_MS = 7 * 86_400 * 1000
 
@@ -45,16 +46,19 @@ class RedisAuditSink:
     of the first attempt, a batch may be repeated.  So the events of one producer must come in the
     order of their sequence, one batch at a time, as an AuditTrail gives them: one whose sequence
     is not above the last one written is skipped and counted.  Redis forgets a producer that has
-    not written for seven days.
+    not written for seven days.  A producer's name must therefore belong to one run of one process,
+    as those of an AuditTrail do: where another sink has written as far under the same name, what
+    is skipped may be other events.
 
     A stream is trimmed by those who write to it, about once a second, to about `max_events` and
     `retention_seconds`, but never past what a consumer group of it has not acknowledged: a group
     that nobody reads any more has to be destroyed.
 
     It may be used without being entered while the link is.  It is an Observable, whose states are
-    `available`; `unwritable`, where the last batch could not be written; `lagging`, where a
-    consumer group keeps a stream more than a tenth above what is to stay of it; and `evicting`,
-    where Redis may drop keys when it is full.
+    `available`; `unwritable`, where the last batch could not be written; `conflicting`,
+    where events of it were skipped that another sink may have written; `lagging`, where a consumer
+    group keeps a stream more than a tenth above what is to stay of it; and `evicting`, where Redis
+    may drop keys when it is full.
 
     Args:
         link: to the servers.
@@ -98,7 +102,10 @@ class RedisAuditSink:
         )
         self._state = ReportedState("audit", "redis", clock)
         self._entered = 0
+        self._name = b""
+        self._has_conflict = False
         self._written_total = self._skipped_total = self._calls_total = self._failures_total = 0
+        self._conflicts_total = 0
 
     async def write(self, events: Sequence[AuditEvent]) -> None:
         """Writes the events that are not there yet, those of each producer in order.
@@ -107,6 +114,9 @@ class RedisAuditSink:
             BackendUnavailable: not all are known to be written; the same batch may be given again.
         """
         streams: set[int] = set()
+        conflicts = self._conflicts_total
+        # Not made earlier: processes that are forked would all have the same one.
+        self._name = self._name or secrets.token_hex(8).encode()
         try:
             for portion in portions(events, self._keys, self._streams):
                 # One after the other: had one failed, the next one would make it look written.
@@ -118,6 +128,7 @@ class RedisAuditSink:
             self._state.set(_UNWRITABLE, code="audit_unwritable", why=why)
             raise BackendUnavailable("audit", why) from error
         if streams:
+            self._has_conflict = self._conflicts_total > conflicts
             await self._upkeep.after_writing(streams)
             self._report()
 
@@ -126,19 +137,25 @@ class RedisAuditSink:
         reply = await self._link.run(
             WRITE,
             keys,
-            (_KEPT_MS, len(runs) // 3, *runs, *lines),
+            (_KEPT_MS, self._name, len(runs) // 3, *runs, *lines),
             timeout_seconds=self._timeout_seconds,
             is_repeatable=True,
         )
-        written, length = counts_of(reply, 2)
+        written, length, foreign = counts_of(reply, 3)
         self._calls_total += 1
         self._written_total += written
         self._skipped_total += len(lines) - written
+        self._conflicts_total += foreign
         self._upkeep.saw(stream, length)
 
     def _report(self) -> None:
         """Tells what state it is in while it can be written to."""
-        if self._upkeep.is_held:
+        if self._has_conflict:
+            why = (
+                "another run of a producer of this name has written: events of this one are skipped"
+            )
+            self._state.set(_CONFLICTING, code="audit_conflicting", why=why)
+        elif self._upkeep.is_held:
             why = "a consumer group has not acknowledged events that were to go"
             self._state.set(_LAGGING, code="audit_lagging", why=why)
         elif self._upkeep.drops_keys:
@@ -154,13 +171,14 @@ class RedisAuditSink:
     def stats(self) -> Mapping[str, float]:
         """What it has done, `stream_length` as last seen; `link_` are the figures of the link.
 
-        `skipped_total` counts events that were written already; `batches_total` the calls that
-        wrote events.
+        `skipped_total` counts events that were written already, `conflicts_total` those of them
+        that another sink may have written; `batches_total` the calls that wrote events.
         """
         upkeep = self._upkeep
         return {
             "written_total": self._written_total,
             "skipped_total": self._skipped_total,
+            "conflicts_total": self._conflicts_total,
             "batches_total": self._calls_total,
             "failures_total": self._failures_total,
             "trimmed_total": upkeep.trimmed_total,

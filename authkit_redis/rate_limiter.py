@@ -17,11 +17,12 @@ from authkit_redis.limits.charging import (
     Charge,
     Charging,
     Outcome,
+    checked,
     not_a_limiters,
     slots_of,
     states_of,
 )
-from authkit_redis.limits.circuit import Circuit
+from authkit_redis.limits.circuit import EVERYWHERE, Circuit
 from authkit_redis.limits.denials import Denials
 from authkit_redis.limits.leases import Leases
 from authkit_redis.limits.plans import Plans
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["RedisRateLimiter"]
 
 _DEGRADED, _EVICTING = "degraded", "evicting"
-_OF_THE_KEY = frozenset({FOREIGN, "WRONGTYPE"})
+_OF_THE_KEYS = frozenset({FOREIGN, "CROSSSLOT", "WRONGTYPE"})
 _TRIAL = RateLimit(name="authkit trial", rate=1_000, per_seconds=1.0, burst=1_000, by="issuer")
 """Names a bucket to try the commands on."""
 
@@ -74,9 +75,10 @@ class RedisRateLimiter:
         prefix: of all keys; the same for all processes that share limits, 1 to 64 printable ASCII
             characters without braces.
         secret: keys the hashes that stand for callers, at least 16 bytes; the same for all
-        processes. fallback_share: of each limit, what a process grants while Redis does not answer,
-        above 0 and
-            at most 1; one by the number of processes keeps the sum within the limit.
+            processes.
+        fallback_share: of each limit, but at least one call of its burst, what a process grants
+            while Redis does not answer; above 0 and at most 1.  One by the number of processes
+            keeps the sum within the limit.
         leases: the size of the lease, in calls, by the name of the limit.
         timeout_seconds: within which Redis must answer.
         max_keys: how many callers the stand-in of this process knows at a time.
@@ -108,7 +110,9 @@ class RedisRateLimiter:
         self._timeout_seconds = float(timeout_seconds)
         self._plans = Plans(prefix, secret, leases)
         self._known_plans = self._plans.known
-        self._charging = Charging(link, self._timeout_seconds)
+        self._charging = Charging(
+            link, self._timeout_seconds, failed=self._failed, answered=self._answered
+        )
         self._leases = Leases(self._charging, self._monotonic)
         self._denials = Denials()
         self._circuit = Circuit(self._timeout_seconds)
@@ -126,10 +130,9 @@ class RedisRateLimiter:
 
         Raises:
             ConfigurationError: a cost below 0, above its limit's burst, or a limit whose burst
-            takes
-                centuries to come back; nothing was charged.
+                takes centuries to come back; nothing was charged.
             BackendUnavailable: Redis does not answer, and the stand-in has no room for another
-            caller.
+                caller.
         """
         if len(requests) == 1 and self._circuit.is_closed:
             # What a request costs that meets nothing unusual: the rest is left to the general way.
@@ -148,18 +151,19 @@ class RedisRateLimiter:
                         reply = await self._run(
                             TAKE_ONE, (key,), plan.one, timeout_seconds=self._timeout_seconds
                         )
-                        is_granted, used, lacking, taken = reply
-                        if is_granted == 1:
-                            decision = plan.granted(used)
+                        is_granted, used, _, _ = reply
+                        if is_granted == 1 and 0 <= used <= plan.capacity:
                             self._allowed_total += 1
-                            return decision
-                        outcome = Outcome(used, lacking, taken)
-                        return self._refuse((Charge(plan, key, 1, 1),), (outcome,), asked_at)
+                            return plan.granted(used)
+                        outcome = Outcome(*checked(reply, 4)[1:])
                     except LinkError as error:
                         problem = error
                     except (TypeError, ValueError):
                         problem = not_a_limiters()
-                    return self._without_redis(requests, (Charge(plan, key, 1, 1),), problem)
+                    else:
+                        return self._refuse((Charge(plan, key, 1, 1),), (outcome,), asked_at)
+                    self._failed(slots_of((Charge(plan, key, 1, 1),)), problem)
+                    return self._without_redis(requests, problem)
         return await self._acquire(requests)
 
     async def _acquire(self, requests: Sequence[LimitRequest]) -> LimitDecision:
@@ -177,11 +181,7 @@ class RedisRateLimiter:
         try:
             is_granted, outcomes = await self._leases.take(charges)
         except LinkError as error:
-            return self._without_redis(requests, charges, error)
-        if not self._circuit.is_closed:
-            self._circuit.succeeded(slots, self._monotonic())
-            if self._circuit.is_closed:
-                self._report_available()
+            return self._without_redis(requests, error)
         if not is_granted:
             return self._refuse(charges, outcomes, now)
         self._allowed_total += 1
@@ -199,17 +199,23 @@ class RedisRateLimiter:
         self._denials.add(charges, outcomes, asked_at)
         return limit_decision(False, states_of(charges, outcomes))
 
-    def _without_redis(
-        self, requests: Sequence[LimitRequest], charges: Sequence[Charge], error: LinkError
-    ) -> LimitDecision:
+    def _without_redis(self, requests: Sequence[LimitRequest], error: LinkError) -> LimitDecision:
         """Decides in this process what Redis has not, or not certainly, decided."""
         self._failures_total += 1
         self._unknown_total += isinstance(error, OutcomeUnknown)
-        now = self._monotonic()
-        # A key that holds something else says nothing of the server.
-        if not (isinstance(error, ReplyError) and error.code in _OF_THE_KEY):
-            self._degrade(slots_of(charges), error)
-        return self._stand_in.acquire(requests, now)
+        return self._stand_in.acquire(requests, self._monotonic())
+
+    def _failed(self, slots: frozenset[bytes], error: LinkError) -> None:
+        # What is wrong with the keys says nothing of the server.
+        if not (isinstance(error, ReplyError) and error.code in _OF_THE_KEYS):
+            self._circuit.failed(slots, self._monotonic())
+            self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
+
+    def _answered(self, charges: Sequence[Charge]) -> None:
+        if not self._circuit.is_closed:
+            self._circuit.succeeded(slots_of(charges), self._monotonic())
+            if self._circuit.is_closed:
+                self._report_available()
 
     def observe(self, listener: Callable[[StateChange], None]) -> None:
         """Calls `listener` when it begins to decide without Redis, and when it no longer does."""
@@ -274,13 +280,9 @@ class RedisRateLimiter:
                 timeout_seconds=self._timeout_seconds,
             )
         except LinkError as error:
-            self._degrade(slots_of([charge]), error)
+            self._failed(EVERYWHERE, error)
         else:
             self._report_available()
-
-    def _degrade(self, slots: frozenset[bytes], error: LinkError) -> None:
-        self._circuit.failed(slots, self._monotonic())
-        self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
 
     def _report_available(self) -> None:
         if self._is_evicting:

@@ -7,22 +7,23 @@ import math
 from authkit.errors import ConfigurationError
 from authkit.interfaces import AuditSink
 
-__all__ = ["check_anchor_sink", "check_chain_key", "check_numbers", "check_sink"]
+__all__ = ["check_chain_key", "check_numbers", "check_producer", "check_sinks"]
+
+_MAX_PRODUCER = 64
 
 
-def check_sink(sink: AuditSink) -> None:
+def _check_sink(sink: AuditSink) -> None:
     """Raises ConfigurationError if it is no sink."""
     if not callable(getattr(sink, "write", None)):
         raise ConfigurationError(f"an AuditSink has a method write; {type(sink).__name__} has none")
 
 
-def check_anchor_sink(
-    anchor_sink: AuditSink | None, sink: AuditSink, chain_key: bytes | None
-) -> None:
-    """Raises ConfigurationError if there can be no anchors in it."""
+def check_sinks(sink: AuditSink, anchor_sink: AuditSink | None, chain_key: bytes | None) -> None:
+    """Raises ConfigurationError if one is no sink, or there can be no anchors in the other."""
+    _check_sink(sink)
     if anchor_sink is None:
         return
-    check_sink(anchor_sink)
+    _check_sink(anchor_sink)
     if chain_key is None:
         raise ConfigurationError("anchor_sink needs a chain_key: without a chain it has no anchors")
     if anchor_sink is sink:
@@ -37,6 +38,16 @@ def check_chain_key(chain_key: bytes | None) -> None:
         raise ConfigurationError(
             "chain_key must be 32 to 64 bytes, such as secrets.token_bytes(32)"
         )
+
+
+def check_producer(producer: str | None) -> None:
+    """Raises ConfigurationError if a producer's name cannot begin like this."""
+    if producer is None:
+        return
+    if not isinstance(producer, str) or not producer or not producer.isprintable():
+        raise ConfigurationError("producer must be printable text; leave it out for none")
+    if len(producer) > _MAX_PRODUCER:
+        raise ConfigurationError(f"producer has more than {_MAX_PRODUCER} characters")
 
 
 def check_numbers(**numbers: float) -> None:

@@ -19,16 +19,21 @@ class Backlog:
     their admission.  Because nothing leaves from the middle, the number that an event gets when
     its batch is taken is the number of its admission: what was refused leaves no gap.
 
+    Args:
+        name: how the producer's name begins, or None.
+        chain_key: of the chain, or None for none.
+
     Attributes:
         size: events that wait or are being written.
     """
 
-    __slots__ = ("_chain", "_chain_key", "_producer", "_sequence", "_waiting", "size")
+    __slots__ = ("_chain", "_chain_key", "_name", "_producer", "_sequence", "_waiting", "size")
 
-    def __init__(self, producer: str | None, chain_key: bytes | None) -> None:
+    def __init__(self, name: str | None, chain_key: bytes | None) -> None:
         self.size: int = 0
         self._waiting: deque[RequestRecord] = deque()
-        self._producer = producer
+        self._name = name
+        self._producer: str | None = None
         self._sequence = 0
         self._chain_key = chain_key
         self._chain = ""
@@ -41,7 +46,8 @@ class Backlog:
         give the same name to each of them.
         """
         if self._producer is None:
-            self._producer = os.urandom(8).hex()
+            run = os.urandom(8).hex()
+            self._producer = run if self._name is None else f"{self._name}-{run}"
         return self._producer
 
     @property

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from hashlib import sha256
-from math import isfinite
-from typing import Final, TypedDict
+from dataclasses import fields
+from typing import Final, TypedDict, cast
 
+from authkit.audit.fitting import (
+    MAX_NAME,
+    Value,
+    fit_data,
+    fit_hash,
+    fit_name,
+    fit_outcome,
+    fit_request_text,
+    fit_text,
+    fit_time,
+)
 from authkit.interfaces import AuditEvent, Outcome
 
 __all__ = [
@@ -24,19 +33,49 @@ REQUEST_TYPE: Final = "token.verified"
 ANCHOR_TYPE: Final = "audit.anchor"
 SCHEMA: Final = 1
 
-Value = str | int | float | bool | None
 
-_is_sha256 = re.compile(r"[0-9a-f]{64}").fullmatch
-# Readers that know only doubles would read another number beyond this (RFC 8785 section 3.2.2.3).
-_MAX_EXACT_INT = 2**53 - 1
-# Longer than any address, UUID or trace context; shorter than any signed token.
-_MAX_REQUEST_TEXT = 128
+class _Draft:
+    """An event that is being filled.
+
+    AuditEvent is frozen, so its own constructor sets each field in a roundabout way, which takes
+    ten times as long as setting those of an object that is not.  This one has the same fields, and
+    becomes an AuditEvent once it has them all.
+    """
+
+    __slots__ = tuple(field.name for field in fields(AuditEvent))
+
+    schema: int
+    producer: str
+    sequence: int
+    time: float
+    type: str
+    outcome: Outcome
+    code: str | None
+    issuer: str | None
+    subject: str | None
+    client_id: str | None
+    token_hash: str | None
+    key_thumbprint: str | None
+    client_address: str | None
+    request_id: str | None
+    trace_id: str | None
+    data: Mapping[str, Value]
+    chain: str | None
+
+    def finished(self) -> AuditEvent:
+        """The event; nothing can be set any more."""
+        object.__setattr__(self, "__class__", AuditEvent)
+        return cast("AuditEvent", self)
 
 
 class RequestRecord:
     """One verification, as the verifier's single exit leaves it: references, nothing computed.
 
-    The audit event, of type `token.verified`, is made of it when its batch is taken.
+    The audit event, of type `token.verified`, is made of it when its batch is taken.  Whatever is
+    in it, the event makes a line of less than 1 MiB: a text of more than 1,024 characters, or a
+    name of more than 128, is cut there and has the SHA-256 of the whole behind it; an address or
+    an id of the request of more than 128 is its SHA-256 alone; of more than 32 `data`, the
+    first stand, with `members_left_out`.
 
     Attributes:
         time: when it happened, in seconds since the epoch.
@@ -106,24 +145,25 @@ class RequestRecord:
         return self._event(REQUEST_TYPE, producer, sequence)
 
     def _event(self, kind: str, producer: str, sequence: int) -> AuditEvent:
-        return AuditEvent(
-            schema=SCHEMA,
-            producer=producer,
-            sequence=sequence,
-            time=self.time if isfinite(self.time) else 0.0,
-            type=kind,
-            outcome=self.outcome,
-            code=_text(self.code),
-            issuer=_text(self.issuer),
-            subject=_text(self.subject),
-            client_id=_text(self.client_id),
-            token_hash=_hash(self.token_hash),
-            key_thumbprint=_text(self.key_thumbprint),
-            client_address=_request_text(self.client_address),
-            request_id=_request_text(self.request_id),
-            trace_id=_request_text(self.trace_id),
-            data={_name(name): _value(value) for name, value in (self.data or {}).items()},
-        )
+        event = _Draft()
+        event.schema = SCHEMA
+        event.producer = producer
+        event.sequence = sequence
+        event.time = fit_time(self.time)
+        event.type = kind
+        event.outcome = fit_outcome(self.outcome)
+        event.code = fit_text(self.code, MAX_NAME)
+        event.issuer = fit_text(self.issuer)
+        event.subject = fit_text(self.subject)
+        event.client_id = fit_text(self.client_id)
+        event.token_hash = fit_hash(self.token_hash)
+        event.key_thumbprint = fit_text(self.key_thumbprint)
+        event.client_address = fit_request_text(self.client_address)
+        event.request_id = fit_request_text(self.request_id)
+        event.trace_id = fit_request_text(self.trace_id)
+        event.data = fit_data(self.data)
+        event.chain = None
+        return event.finished()
 
 
 class ControlFields(TypedDict, total=False):
@@ -169,7 +209,7 @@ class ControlRecord(RequestRecord):
 
     def event(self, producer: str, sequence: int) -> AuditEvent:
         """The event, every field of it fit for strict JSON."""
-        return self._event(_name(self.type), producer, sequence)
+        return self._event(fit_name(self.type), producer, sequence)
 
 
 class AnchorRecord(ControlRecord):
@@ -205,41 +245,3 @@ def readable_event(record: RequestRecord, producer: str, sequence: int) -> Audit
         fields = ControlFields(code="audit_record_unreadable", data=data)
         kind = record.type if isinstance(record, ControlRecord) else REQUEST_TYPE
         return ControlRecord(0.0, kind, record.outcome, fields).event(producer, sequence)
-
-
-def _name(value: object) -> str:
-    if type(value) is str and value.isascii():
-        return value
-    if isinstance(value, str):
-        # Lone surrogates would fail at the first sink that encodes them (RFC 8259 section 8.2).
-        return value.encode("utf-8", "backslashreplace").decode()
-    return f"<{type(value).__name__}>"
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else _name(value)
-
-
-def _request_text(value: object) -> str | None:
-    """Text that a request may have brought along: bounded, and too short to hold a signed token."""
-    text = _text(value)
-    if text is None or len(text) <= _MAX_REQUEST_TEXT:
-        return text
-    return f"sha256:{sha256(text.encode()).hexdigest()}"
-
-
-def _hash(value: object) -> str | None:
-    if value is None:
-        return None
-    text = _name(value)
-    return text if _is_sha256(text) else sha256(text.encode()).hexdigest()
-
-
-def _value(value: object) -> Value:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value) if abs(value) <= _MAX_EXACT_INT else hex(value)
-    if isinstance(value, float):
-        return float(value) if isfinite(value) else str(float(value))
-    return _name(value)

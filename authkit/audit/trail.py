@@ -9,7 +9,7 @@ from typing import Unpack
 
 from authkit.audit.anchor_copies import AnchorCopier
 from authkit.audit.anchors import Anchors
-from authkit.audit.arguments import check_anchor_sink, check_chain_key, check_numbers, check_sink
+from authkit.audit.arguments import check_chain_key, check_numbers, check_producer, check_sinks
 from authkit.audit.backlog import Backlog
 from authkit.audit.drops import Drops
 from authkit.audit.health import Health
@@ -18,7 +18,7 @@ from authkit.audit.log_lines import log_lines
 from authkit.audit.records import ControlFields, ControlRecord, RequestRecord
 from authkit.audit.writer import Patience, Writer
 from authkit.clock import Clock, SystemClock
-from authkit.errors import BackendUnavailable, ConfigurationError
+from authkit.errors import BackendUnavailable
 from authkit.interfaces import AuditEvent, AuditSink, Observable, Outcome, StateChange
 
 __all__ = ["AuditTrail"]
@@ -69,8 +69,9 @@ class AuditTrail(Reentrant):
         retry_seconds: the pause after a failed write, doubled after each further one.
         retry_max_seconds: the longest pause.
         drain_seconds: how long the last exit may take to write what is left.
-        producer: names this trail in its events; it must be unique to one run of one process,
-            which the random default is.
+        producer: how the name of this trail in its events begins, such as that of the service.
+            What follows is random, so that the name is unique to one run of one process: by
+            (producer, sequence) a sink tells an event that is given again from another one.
         clock: tells the time of control events.
 
     Raises:
@@ -97,9 +98,8 @@ class AuditTrail(Reentrant):
         clock: Clock | None = None,
     ) -> None:
         super().__init__()
-        check_sink(sink)
         check_chain_key(chain_key)
-        check_anchor_sink(anchor_sink, sink, chain_key)
+        check_sinks(sink, anchor_sink, chain_key)
         check_numbers(
             anchor_seconds=anchor_seconds,
             request_capacity=request_capacity,
@@ -112,8 +112,7 @@ class AuditTrail(Reentrant):
             retry_max_seconds=retry_max_seconds,
             drain_seconds=drain_seconds,
         )
-        if producer == "":
-            raise ConfigurationError("producer must not be empty; leave it out for a random one")
+        check_producer(producer)
         self._sink = sink
         self._clock: Clock = SystemClock() if clock is None else clock
         self._request_capacity = request_capacity

@@ -101,7 +101,7 @@ class ChainVerification:
         self._producers: dict[str, _Producer] = {}
         # The chain value before each of the last events; the event where that is not known.
         self._recent: dict[tuple[str, int], str | AuditEvent] = {}
-        self._anchored: dict[tuple[str, int], str] = {}
+        self._anchored: dict[tuple[str, int], AuditEvent] = {}
         # Whether any event has fitted: then the key is the right one.
         self._is_key_proven = bool(anchors)
         # What is wrong unless one of the next lines says otherwise: the fault, and which events of
@@ -110,8 +110,8 @@ class ChainVerification:
         self._missing = range(0)
         for anchor in anchors:
             place = (anchor.producer, anchor.sequence)
-            chain = anchor.chain or ""
-            if not _is_genuine(key, anchor) or self._anchored.setdefault(place, chain) != chain:
+            known = self._anchored.setdefault(place, anchor)
+            if not _is_genuine(key, anchor) or known.chain != anchor.chain:
                 raise AuditFault(
                     "bad_anchor",
                     f"the anchor at event {anchor.sequence} of {anchor.producer} does not fit the "
@@ -188,7 +188,10 @@ class ChainVerification:
             words = f"is its first, but {_events(1, event.sequence - 1)} missing"
             self._suspect("begins_late", event, words, 1)
             return None
-        is_unproven = event.sequence > 1 and event.type != ANCHOR_TYPE
+        is_anchored = (
+            event.type == ANCHOR_TYPE or (event.producer, event.sequence) in self._anchored
+        )
+        is_unproven = event.sequence > 1 and not is_anchored
         producer = _Producer(event.sequence, int(is_unproven))
         self._producers[event.producer] = producer
         return producer
@@ -196,8 +199,10 @@ class ChainVerification:
     def _check(self, event: AuditEvent, producer: _Producer) -> None:
         """The next event in order: does it fit the one before it?"""
         previous: str | None = producer.chain
+        known = self._anchored.get((event.producer, event.sequence))
         if producer.events == 0 and event.sequence > 1:
-            previous = _previous(event) if event.type == ANCHOR_TYPE else None
+            anchor = known or event
+            previous = _previous(anchor) if anchor.type == ANCHOR_TYPE else None
         if previous is not None and event.chain != chain_event(self._key, previous, event):
             if self._is_key_proven:
                 raise self._fault("edited", event, "does not fit its chain value: it was changed")
@@ -207,7 +212,7 @@ class ChainVerification:
             self._is_key_proven = True
             if event.type == ANCHOR_TYPE and _previous(event) != previous:
                 raise self._fault("bad_anchor", event, "is an anchor of another place")
-        if self._anchored.get((event.producer, event.sequence), event.chain) != event.chain:
+        if known is not None and known.chain != event.chain:
             raise self._fault("rewritten", event, "is not the one that an anchor names")
         self._recent[event.producer, event.sequence] = event if previous is None else previous
         if len(self._recent) > _WINDOW:

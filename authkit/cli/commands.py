@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from authkit.cli.audit.commands import audit
 from authkit.cli.revoke import revoke
 
 __all__ = ["run"]
@@ -58,6 +59,7 @@ def _demo(
 # What is too much on the command line is for the command itself to refuse: it may be an id, which
 # the parser would show, and which belongs elsewhere.
 _app.command("revoke", context_settings={"allow_extra_args": True})(revoke)
+_app.add_typer(audit, name="audit")
 
 
 def run() -> None:

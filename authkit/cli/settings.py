@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,9 @@ from authkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from authkit_redis import RedisBackends
+    from authkit_redis.link import Link
 
-__all__ = ["redis_backends"]
+__all__ = ["redis_backends", "redis_link"]
 
 _URL = "AUTHKIT_REDIS_URL"
 _PREFIX = "AUTHKIT_REDIS_PREFIX"
@@ -33,11 +36,9 @@ def redis_backends(
         ConfigurationError: a variable is missing or makes no sense, the secret's file cannot
             be read, or the extra `redis` is not installed.
     """
-    url = _needed(_URL, "give the address of the apps' Redis, such as redis://127.0.0.1:6379/0")
-    # No default: under a prefix that no app has, a revocation takes nothing back.
-    prefix = _needed(_PREFIX, "give the prefix that the apps have, as RedisBackends(prefix=...)")
+    url, prefix = _address()
     secret = _secret()
-    try:
+    with _driver_needed():
         # Loaded for the commands that need it: it brings the driver along.
         from authkit_redis import RedisBackends
 
@@ -48,6 +49,46 @@ def redis_backends(
             max_token_lifetime_seconds=max_token_lifetime_seconds,
             max_staleness_seconds=max_staleness_seconds,
         )
+
+
+def redis_link() -> tuple[Link, str]:
+    """A link to the Redis that the environment names, not entered yet, and the apps' prefix.
+
+    The address, which may hold a password, stands in no message.
+
+    Raises:
+        ConfigurationError: a variable is missing or makes no sense, or the extra `redis` is not
+            installed.
+    """
+    url, prefix = _address()
+    with _driver_needed():
+        # Loaded for the commands that need it: it brings the driver along.
+        from authkit_redis.link import open_link
+
+        return open_link(url), prefix
+
+
+def _address() -> tuple[str, str]:
+    """The address of Redis, and the prefix.
+
+    Raises:
+        ConfigurationError: one is not set, or empty.
+    """
+    url = _needed(_URL, "give the address of the apps' Redis, such as redis://127.0.0.1:6379/0")
+    # No default: under a prefix that no app has, a revocation takes nothing back.
+    prefix = _needed(_PREFIX, "give the prefix that the apps have, as RedisBackends(prefix=...)")
+    return url, prefix
+
+
+@contextmanager
+def _driver_needed() -> Iterator[None]:
+    """Says what to install where the driver is missing.
+
+    Raises:
+        ConfigurationError: the extra `redis` is not installed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise ConfigurationError(

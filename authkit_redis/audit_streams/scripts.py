@@ -13,23 +13,25 @@ __all__ = ["CHECK", "REGISTER", "TRIM", "WRITE"]
 
 WRITE = Script(
     """
--- KEYS: log; the last sequence of each producer.
--- ARGV: how long these are kept, in ms; how many runs of one producer without a gap; of each run
--- its key, its first sequence and how many there are; then all lines.
--- Gives: how many lines were new, how many entries the log has.
-local reached, is_new, written, fault = {}, {}, 0, nil
+-- KEYS: log; of each producer its last sequence, and the sink that wrote it.
+-- ARGV: how long these are kept, in ms; the sink; how many runs of one producer without a gap; of
+-- each run its key, its first sequence and how many there are; then all lines.
+-- Gives: how many lines were new, how many entries the log has, how many lines were passed over
+-- because another sink has written as far.
+local reached, is_ours, is_new, written, foreign, fault = {}, {}, {}, 0, 0, nil
 for i = 2, #KEYS do
   local known = redis.call('GET', KEYS[i])
-  if known and not string.find(known, '^%-?%d+$') then
-    return redis.error_reply('WRONGTYPE the last sequence is not a number')
+  local sequence, sink = string.match(known or '', '^(%-?%d+) (%x+)$')
+  if known and not sequence then
+    return redis.error_reply('WRONGTYPE this is not the last sequence of a producer')
   end
-  reached[i] = tonumber(known or '')
+  reached[i], is_ours[i] = tonumber(sequence or ''), sink == ARGV[2]
 end
-local runs = tonumber(ARGV[2])
-local at = 3 + 3 * runs
+local runs = tonumber(ARGV[3])
+local at = 4 + 3 * runs
 for run = 1, runs do
-  local whose, sequence = tonumber(ARGV[3 * run]), tonumber(ARGV[3 * run + 1])
-  for _ = 1, tonumber(ARGV[3 * run + 2]) do
+  local whose, sequence = tonumber(ARGV[3 * run + 1]), tonumber(ARGV[3 * run + 2])
+  for _ = 1, tonumber(ARGV[3 * run + 3]) do
     if fault then break end
     if not reached[whose] or sequence > reached[whose] then
       local id = redis.pcall('XADD', KEYS[1], '*', 'e', ARGV[at])
@@ -38,16 +40,18 @@ for run = 1, runs do
       else
         reached[whose], is_new[whose], written = sequence, true, written + 1
       end
+    elseif not is_ours[whose] and not is_new[whose] then
+      foreign = foreign + 1
     end
     sequence, at = sequence + 1, at + 1
   end
 end
 -- Also where not all could be written: the others will be given again, and these with them.
 for i in pairs(is_new) do
-  redis.call('SET', KEYS[i], string.format('%.0f', reached[i]), 'PX', ARGV[1])
+  redis.call('SET', KEYS[i], string.format('%.0f ', reached[i]) .. ARGV[2], 'PX', ARGV[1])
 end
 if fault then return fault end
-return {written, redis.call('XLEN', KEYS[1])}
+return {written, redis.call('XLEN', KEYS[1]), foreign}
 """
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Circuit"]
+__all__ = ["EVERYWHERE", "Circuit"]
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -13,6 +13,8 @@ _FORGOTTEN_SECONDS = 10.0
 """A slot that nobody has asked about for so long is not known to fail any more."""
 
 _ALL = b""
+EVERYWHERE = frozenset({_ALL})
+"""All slots, for what is not known to concern some."""
 
 
 class Circuit:

@@ -47,9 +47,10 @@ class Denials:
             for charge, outcome in zip(charges, outcomes, strict=True)
         ]
         until = asked_at + min(max(waits), _LONGEST_SECONDS)
-        if len(self.known) >= _MAX_DENIALS:
-            del self.known[next(iter(self.known))]
-        self.known[_question(charges)] = (until, asked_at, charges, outcomes)
+        question = _question(charges)
+        if len(self.known) >= _MAX_DENIALS and question not in self.known:
+            self.known.pop(next(iter(self.known)), None)
+        self.known[question] = (until, asked_at, charges, outcomes)
 
     def find(self, charges: Sequence[Charge], now: float) -> LimitDecision | None:
         """The refusal of a call that would be refused now, or None."""
@@ -59,8 +60,10 @@ class Denials:
             return None
         until, asked_at, asked, outcomes = denial
         if now >= until:
-            del self.known[question]
+            self.known.pop(question, None)  # another thread may have been faster
             return None
+        if [charge.plan.one for charge in asked] != [charge.plan.one for charge in charges]:
+            return None  # limits of one name share a bucket, which may have room for the other
         self.refused_total += 1
         passed = int((now - asked_at) * 1e6)
         states = [

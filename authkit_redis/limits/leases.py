@@ -43,14 +43,14 @@ class _Lease:
 
     def outcome(self, plan: Plan) -> Outcome:
         """The bucket as it was then, but for what was granted since."""
-        return Outcome(self.used - self.calls * plan.interval, 0, 0)
+        return Outcome(max(0, self.used - self.calls * plan.interval), 0, 0)
 
 
 class Leases:
     """Takes up to `plan.lease` calls at once, and grants them one by one.
 
     A process holds at most so many calls of a bucket, or the cost of one call if that is more, and
-    these may be granted up to a second after Redis has counted them.  So with P processes (event
+    these may be granted up to a second after Redis has said so.  So with P processes (event
     loops, to be exact) an interval of t seconds sees at most
     `burst + rate * t / per_seconds + P * lease`.
 
@@ -131,7 +131,9 @@ class Leases:
     def _put_back(self, held: Sequence[Charge], outcomes: dict[int, Outcome]) -> None:
         for charge in held:
             lease = self._lease(charge.key)
-            lease.calls += charge.cost
+            # What was leased anew meanwhile and no longer fits is lost, so that the bound holds.
+            most = max(charge.plan.lease, charge.cost)
+            lease.calls = min(lease.calls + charge.cost, most)
             outcomes[id(charge)] = lease.outcome(charge.plan)
 
     def _here(self) -> dict[bytes, _Lease]:
@@ -159,8 +161,7 @@ class Leases:
             The least cost that was refused, infinite if none was; and the bucket afterwards.
         """
         try:
-            now = self._monotonic()
-            if now >= lease.until:
+            if self._monotonic() >= lease.until:
                 lease.calls = 0
             needed = max(1, charge.cost - lease.calls)
             most = max(needed, charge.plan.lease - lease.calls)
@@ -171,7 +172,8 @@ class Leases:
             if not is_granted:
                 return charge.cost, outcome
             lease.calls += outcome.taken
-            lease.until = now + _LEASE_SECONDS
+            # From now, since a slow reply must not be too late for those who wait for it.
+            lease.until = self._monotonic() + _LEASE_SECONDS
             return inf, outcome
         finally:
             lease.refill = None

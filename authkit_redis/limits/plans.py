@@ -40,7 +40,8 @@ class Plan:
         one: what a script is given for a call of cost 1.
 
     Raises:
-        ConfigurationError: the burst takes centuries to come back, or is smaller than the lease.
+        ConfigurationError: the burst takes centuries to come back, is beyond counting, or is
+            smaller than the lease.
     """
 
     __slots__ = (
@@ -71,14 +72,14 @@ class Plan:
                 f"burst, {self.burst}"
             )
         interval, scale = exact.numerator, exact.denominator
-        if self.burst * interval > _LARGEST:
+        if self.burst * interval > _LARGEST or scale > _LARGEST:
             # Too fine to be counted exactly: coarser, and rounded against the caller.
-            scale = int(_LARGEST // (self.burst * exact))
+            scale = min(int(_LARGEST // (self.burst * exact)), _LARGEST)
             interval = ceil(exact * scale)
-        if scale < 1:
+        if scale < 1 or self.burst >= _LARGEST:
             raise ConfigurationError(
-                f"RateLimit {limit.name}: its burst takes centuries to come back; "
-                "raise rate or lower burst"
+                f"RateLimit {limit.name}: its burst takes centuries to come back, or is beyond "
+                "counting; raise rate or lower burst"
             )
         self.interval: int = interval
         self.scale: int = scale
@@ -192,7 +193,7 @@ class Plans:
 
         Raises:
             ConfigurationError: its burst takes centuries to come back, or is smaller than its
-            lease.
+                lease.
         """
         plan = self.known.get(id(limit))
         if plan is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from authkit.audit import FanOutAuditSink, LoggingAuditSink
+from authkit.audit import FanOutAuditSink, FileAuditSink, LoggingAuditSink
 from authkit.clock import Clock
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import AuditEvent
@@ -104,6 +106,47 @@ class TestLoggingToOneHandler(AuditSinkContract):
     @pytest.fixture
     def outage(self, handler: ListHandler) -> Outage:
         return handler.outage
+
+
+class TestFile(AuditSinkContract):
+    """FileAuditSink."""
+
+    can_fail = True
+    is_context_manager = True
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "audit"
+        folder.mkdir()
+        return folder
+
+    @pytest.fixture
+    async def sink(self, folder: Path) -> AsyncGenerator[FileAuditSink]:
+        async with FileAuditSink(folder / "audit.jsonl", fsync=False) as sink:
+            yield sink
+
+    @pytest.fixture
+    def written(self, folder: Path) -> Written:
+        async def written() -> Sequence[Mapping[str, Any]]:
+            text = await asyncio.to_thread((folder / "audit.jsonl").read_text, "ascii")
+            return [json.loads(line) for line in text.split("\n") if line]
+
+        return written
+
+    @pytest.fixture
+    def outage(self, folder: Path) -> Outage:
+        """The volume is gone, with all that was on it, and comes back."""
+
+        @asynccontextmanager
+        async def outage() -> AsyncGenerator[None]:
+            elsewhere = folder.with_name("unmounted")
+            await asyncio.to_thread(folder.rename, elsewhere)
+            try:
+                yield
+            finally:
+                await asyncio.to_thread(elsewhere.rename, folder)
+
+        return outage
 
 
 class FailingSink(MemoryAuditSink):

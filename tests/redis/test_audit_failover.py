@@ -28,7 +28,7 @@ class OverAFailover:
 
     async def check(self, topology: SentinelTopology | RedisCluster) -> None:
         async with opened(topology.url, timeout_seconds=0.5) as sink:
-            trail = AuditTrail(sink, producer="trail", retry_seconds=0.05, drain_seconds=20.0)
+            trail = AuditTrail(sink, retry_seconds=0.05, drain_seconds=20.0)
             async with trail:
                 await add(trail, 100)
                 await until("written", lambda: trail.stats()["written_total"] >= 100)
@@ -39,7 +39,7 @@ class OverAFailover:
                 await until("caught up", lambda: not trail.stats()["queued"], timeout_seconds=20)
             assert trail.stats()["lost_total"] == 0
         master = topology.master_of(LOG) if isinstance(topology, RedisCluster) else topology.master
-        arrived = kept(master, "trail")
+        arrived = kept(master, trail.producer)
         assert arrived == sorted(set(arrived)), "an event came twice, or out of order"
         assert arrived[-1] == 500
         # What the master had acknowledged, and not yet replicated, is lost.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from contextlib import suppress
 
@@ -14,6 +15,8 @@ from authkit_redis.audit_sink import RedisAuditSink
 from tests.redis.audit_events import KEYS, LOG, kept, made, opened
 from tests.redis.proxy import Proxy
 from tests.redis.servers import RedisServer
+from tests.redis.stores import until
+from tests.unit.audit.sinks import request as record_of
 
 pytestmark = pytest.mark.anyio
 
@@ -180,7 +183,7 @@ async def test_an_audit_trail_writes_everything_in_order(redis_server: RedisServ
     async with Proxy(redis_server.port) as proxy:
         sink_options = {"timeout_seconds": 0.3, "streams": 1}
         async with opened(proxy.url, **sink_options) as sink:
-            trail = AuditTrail(sink, producer="trail", chain_key=b"k" * 32, retry_seconds=0.02)
+            trail = AuditTrail(sink, chain_key=b"k" * 32, retry_seconds=0.02)
             async with trail:
                 for number in range(300):
                     await trail.append_control("test.event", data={"number": number})
@@ -188,6 +191,99 @@ async def test_an_audit_trail_writes_everything_in_order(redis_server: RedisServ
                         await asyncio.sleep(0.02)
                         proxy.hang_up()
             assert trail.stats()["lost_total"] == 0
-    arrived = kept(redis_server, "trail")
+    arrived = kept(redis_server, trail.producer)
     assert arrived == list(range(1, len(arrived) + 1))
     assert len(arrived) >= 300
+
+
+async def test_two_runs_of_a_trail_with_a_name_lose_nothing(redis_server: RedisServer) -> None:
+    """A service that starts again counts from 1 again, and passes for another producer."""
+    producers = []
+    for count in (5, 3):
+        async with opened(redis_server.url) as sink:
+            trail = AuditTrail(sink, producer="shop")
+            async with trail:
+                for _ in range(count):
+                    await trail.append_control("test.event")
+            assert (sink.stats()["skipped_total"], sink.stats()["conflicts_total"]) == (0, 0)
+        producers.append(trail.producer)
+    found = [kept(redis_server, producer) for producer in producers]
+    assert found == [[1, 2, 3, 4, 5], [1, 2, 3]]
+
+
+@pytest.mark.parametrize("before", [1, 3, 9])
+async def test_another_run_under_the_same_name_is_told(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, before: int
+) -> None:
+    """What cannot be told from repetitions is skipped, but never in silence."""
+    async with opened(redis_server.url) as sink:
+        await sink.write(made(1, before))
+    states: list[tuple[str, str | None]] = []
+    async with opened(redis_server.url) as sink:
+        sink.observe(lambda change: states.append((change.new, change.code)))
+        for _ in range(2):
+            await sink.write(made(1, before))
+        assert states == [("conflicting", "audit_conflicting")]
+        assert sink.stats()["conflicts_total"] == sink.stats()["skipped_total"] == 2 * before
+        await sink.write(made(before + 1, before + 2))
+        assert states[1:] == [("available", None)]
+        await sink.write(made(1, before + 2))
+        assert sink.stats()["conflicts_total"] == 2 * before, "these are its own"
+    assert kept(redis_server) == list(range(1, before + 3))
+    lines = [record for record in caplog.records if "another run" in record.message]
+    assert [record.levelname for record in lines] == ["ERROR"]
+
+
+async def test_its_own_repetitions_are_no_conflict(redis_server: RedisServer) -> None:
+    """Whether the caller repeats a batch, or the link a call whose reply was lost."""
+    states: list[str] = []
+    async with Proxy(redis_server.port) as proxy, opened(proxy.url, timeout_seconds=0.5) as sink:
+        sink.observe(lambda change: states.append(change.new))
+        for first in range(1, 60, 3):
+            proxy.halves = first % 2
+            writing = asyncio.create_task(written(sink, first, first + 2))
+            await asyncio.sleep(0)
+            proxy.hang_up()
+            await writing
+        await sink.write(made(1, 60))
+        assert sink.stats()["conflicts_total"] == 0
+    assert kept(redis_server) == list(range(1, 61))
+    assert "conflicting" not in states
+
+
+async def test_a_trail_over_a_frozen_server_loses_nothing_that_it_admitted(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server stands still and goes on: each event once, in order, and one line per change."""
+    caplog.set_level(logging.WARNING, "authkit")
+    async with opened(redis_server.url, timeout_seconds=0.15) as sink:
+        trail = AuditTrail(
+            sink,
+            chain_key=b"k" * 32,
+            request_capacity=2_000,
+            retry_seconds=0.02,
+            retry_max_seconds=0.05,
+            drain_seconds=20.0,
+        )
+        async with trail:
+            redis_server.freeze()
+            for number in range(3_000):
+                trail.append_request(record_of(number))
+                if number % 10 == 0:
+                    await asyncio.sleep(0.001)
+            await until("failing", lambda: trail.stats()["write_failures_total"] >= 5)
+            figures = trail.stats()
+            assert (figures["is_failing"], figures["queued"]) == (1, 2_000)
+            redis_server.thaw()
+            await until("written", lambda: not trail.stats()["queued"], timeout_seconds=20)
+        assert (figures["dropped_total"], trail.stats()["lost_total"]) == (1_000, 0)
+        assert sink.stats()["conflicts_total"] == 0
+    # With `audit.dropped` and the last anchor.
+    assert kept(redis_server, trail.producer) == list(range(1, 2_003))
+    said = [record.message for record in caplog.records]
+    for words in (
+        "RedisAuditSink fails",
+        "RedisAuditSink works again",
+        "unwritable, was available",
+    ):
+        assert sum(words in line for line in said) == 1, said

@@ -12,6 +12,7 @@ import pytest
 
 from authkit.audit import RequestRecord
 from authkit.audit.records import ControlRecord, readable_event
+from authkit.event_lines import MAX_LINE_BYTES, event_of_line, json_line
 from authkit.interfaces import RevocationScope
 
 HASH = hashlib.sha256(b"token").hexdigest()
@@ -137,7 +138,7 @@ def test_data_are_made_fit_for_strict_json() -> None:
         "true": True,
         "int": 2**53 - 1,
         "large": 2**53,
-        "huge": -(10**5000),
+        "huge": -(10**600),
         "float": 0.5,
         "nan": math.nan,
         "infinite": -math.inf,
@@ -148,11 +149,66 @@ def test_data_are_made_fit_for_strict_json() -> None:
     assert made["none"] is None
     assert made["true"] is True
     assert (made["int"], made["large"]) == (2**53 - 1, "0x20000000000000")
-    assert made["huge"] == hex(-(10**5000))
+    assert made["huge"] == hex(-(10**600))
     assert (made["float"], made["nan"], made["infinite"]) == (0.5, "nan", "-inf")
     assert type(made["scope"]) is str
     assert made["surrogate\\udfff"] == "\\udfff"
     json.dumps(dict(made), allow_nan=False).encode()
+
+
+TEXTS = {
+    "ascii": "x" * 10_000_000,
+    "control": "\0" * 2_000_000,
+    "del": "\x7f" * 2_000_000,
+    "astral": "\U0001f511" * 2_000_000,
+    "surrogates": "\udfff" * 2_000_000,
+}
+FIELDS = ["code", "issuer", "subject", "client_id", "key_thumbprint", "token_hash"]
+FIELDS += ["client_address", "request_id", "trace_id"]
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_no_event_makes_a_line_that_is_too_long(text: str) -> None:
+    """However long whatever was given is, wherever it stands, readers take the line."""
+    data = {f"{number}{text[:200]}": text for number in range(50)} | {"n": 10**100_000}
+    fields: dict[str, Any] = {"data": data, **dict.fromkeys(FIELDS, text)}
+    control = ControlRecord(1.0, text, "accepted", fields).event("p" * 81, 2**53 - 1)
+    one, two = json_line(control), json_line(record(**fields).event("p" * 81, 2**53 - 1))
+    assert len(one) < MAX_LINE_BYTES
+    assert event_of_line(one) == control
+    assert len(two) < MAX_LINE_BYTES
+    assert event_of_line(two).token_hash == control.token_hash
+
+
+def test_a_long_text_is_cut_and_has_the_hash_of_the_whole() -> None:
+    """Two subjects that begin alike stay two, and the whole one can be recognised."""
+    longest, one, other = "é" * 1024, "é" * 1025, "é" * 2000
+    assert record(subject=longest).event("p", 1).subject == longest
+    for text in (one, other):
+        event = record(subject=text, client_id=text, data={"reason": text}).event("p", 1)
+        cut = f"{longest}...sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+        assert (event.subject, event.client_id, event.data["reason"]) == (cut, cut, cut)
+
+
+def test_a_text_that_looks_like_a_cut_one_is_cut_itself() -> None:
+    """So nobody can take a name by which another one stands in the trail."""
+    cut = record(subject="x" * 5000).event("p", 1).subject
+    assert record(subject=cut).event("p", 1).subject != cut
+
+
+def test_of_many_data_the_first_stand() -> None:
+    """And it is said how many do not."""
+    data = record(data={f"n{number}": number for number in range(40)}).event("p", 1).data
+    assert list(data) == [*(f"n{number}" for number in range(32)), "members_left_out"]
+    assert data["members_left_out"] == 8
+
+
+def test_a_control_event_of_no_type_and_no_outcome_can_still_be_read() -> None:
+    """A mistake of a caller does not spoil the trail."""
+    for kind, outcome in (("", "fine"), (None, None), (7, [])):
+        event = ControlRecord(1.0, kind, outcome, {}).event("p", 1)
+        assert event.outcome == "unavailable"
+        assert event_of_line(json_line(event)) == event
 
 
 @pytest.mark.parametrize("time", [math.nan, math.inf])

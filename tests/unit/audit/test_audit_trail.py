@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 async def test_events_are_written_in_the_order_of_admission() -> None:
     """Both lanes share one order and one sequence without a gap."""
     sink = ControlledSink()
-    async with AuditTrail(sink, producer="p") as trail:
+    async with AuditTrail(sink) as trail:
         trail.append_request(request("first"))
         await trail.append_control("token.revoked", subject="second")
         trail.append_request(request("third"))
@@ -32,7 +32,7 @@ async def test_events_are_written_in_the_order_of_admission() -> None:
         "token.verified",
         "keys.rotated",
     ]
-    assert {event.producer for event in sink.events} == {"p"}
+    assert {event.producer for event in sink.events} == {trail.producer}
 
 
 async def test_a_control_event_keeps_its_fields_and_the_time_of_the_call() -> None:
@@ -205,7 +205,9 @@ async def test_each_trail_has_a_producer_of_its_own() -> None:
     first, second = AuditTrail(ControlledSink()), AuditTrail(ControlledSink())
     assert first.producer != second.producer
     assert first.producer == first.producer
-    assert AuditTrail(ControlledSink(), producer="node-7").producer == "node-7"
+    runs = [AuditTrail(ControlledSink(), producer="node-7").producer for _ in range(2)]
+    assert runs[0] != runs[1], "two runs of one service would pass for one"
+    assert all(run.startswith("node-7-") for run in runs)
 
 
 async def test_figures_tell_what_became_of_the_events() -> None:
@@ -308,6 +310,9 @@ def test_waiting_for_room_does_not_depend_on_a_loop_that_has_ended() -> None:
         {"chain_key": b"k" * 65},
         {"chain_key": "k" * 32},
         {"producer": ""},
+        {"producer": "a\nb"},
+        {"producer": "a" * 65},
+        {"producer": 7},
     ],
     ids=str,
 )

@@ -148,7 +148,7 @@ async def test_a_cancelled_batch_is_written_once(path: Path) -> None:
     assert sequences(path) == list(range(1, 16))
 
 
-@pytest.mark.parametrize("place", ["missing/audit.jsonl", ".", "/dev/null"])
+@pytest.mark.parametrize("place", ["missing/audit.jsonl", ".", "/dev/null", "/dev/full"])
 async def test_an_unusable_path_is_told_on_entering(tmp_path: Path, place: str) -> None:
     """Nobody waits for an outage to end that is a mistake."""
     with pytest.raises(ConfigurationError, match="cannot be written"):

@@ -1,0 +1,120 @@
+"""`authkit audit export`: hands the audit trail of a fleet on as JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from authkit.cli.audit.endings import FAILED, ending, say
+from authkit.cli.audit.event_text import plain_line
+from authkit.cli.audit.output import FileOutput, Output, StandardOutput
+from authkit.cli.settings import redis_link
+from authkit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from authkit_redis.audit_streams.lines import Line
+    from authkit_redis.link import Link
+
+__all__ = ["export"]
+
+_NAME = "export"
+# One name for all: who comes back after a crash gets first what it had not acknowledged.
+_CONSUMER = "authkit"
+
+_Group = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Go on where the last export of this consumer group ended."),
+]
+_Consumer = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="With --group: who exports, if there are several at a time."),
+]
+_Follow = Annotated[
+    bool, typer.Option("--follow", "-f", help="With --group: wait for new events, without an end.")
+]
+_File = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Append to this file, and to its disk."),
+]
+
+
+def export(
+    group: _Group = None,
+    consumer: _Consumer = None,
+    is_following: _Follow = False,
+    file: _File = None,
+) -> None:
+    """Write the audit events in a Redis as JSON lines, to standard output or a file.
+
+    Without --group, all that are there. With --group, all that this consumer group has not
+    acknowledged, each at least once: a batch is acknowledged when it is written, and what is not
+    acknowledged comes again. The group is made at its first export, at the oldest event; from
+    then on nothing is trimmed that it has not acknowledged, so a group that nobody exports any
+    more must be destroyed.
+
+    AUTHKIT_REDIS_URL is the address of the apps' Redis, AUTHKIT_REDIS_PREFIX the prefix of their
+    keys; both must be set.
+
+    Says on standard error how many events were exported. Exits with 0 when it is all of them;
+    with 1 when it is not: Redis does not answer, or the output takes no more; with 2 when
+    something is missing or wrong; with 130 when it is interrupted.
+    """
+    exported = _Exported()
+    with ending(_NAME, when_nobody_reads=FAILED):
+        if group is None and (consumer is not None or is_following):
+            raise ConfigurationError(
+                f"{'--follow' if is_following else '--consumer'} has no meaning without --group"
+            )
+        link, prefix = redis_link()
+        output = StandardOutput() if file is None else FileOutput(file)
+        coming = _batches(link, prefix, group, consumer, is_following=is_following)
+        try:
+            asyncio.run(_write(coming, output, exported))
+        finally:
+            say(_NAME, str(exported))
+
+
+class _Exported:
+    """Counts what was written."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.odd = 0
+
+    def __str__(self) -> str:
+        odd = f", {self.odd} of them not as authkit writes them" if self.odd else ""
+        return f"{self.events} event{'' if self.events == 1 else 's'} exported{odd}"
+
+
+async def _write(batches: AsyncGenerator[list[Line]], output: Output, exported: _Exported) -> None:
+    """Writes each batch, which is acknowledged when the next one is asked for."""
+    async with aclosing(batches):
+        async for batch in batches:
+            lines = [plain_line(line.line) for line in batch]
+            # Whoever reads the output may be slow, and a disk is.
+            await asyncio.to_thread(output.write, [line + b"\n" for line in lines])
+            exported.events += len(lines)
+            exported.odd += sum(line != read.line for line, read in zip(lines, batch, strict=True))
+
+
+async def _batches(
+    link: Link, prefix: str, group: str | None, consumer: str | None, *, is_following: bool
+) -> AsyncGenerator[list[Line]]:
+    """What is to be exported; each batch is done with when the next one is asked for."""
+    from authkit_redis.audit_streams.history import history
+    from authkit_redis.audit_streams.reader import AuditReader
+
+    async with link:
+        if group is None:
+            coming = history(link, prefix=prefix)
+        else:
+            consumer = _CONSUMER if consumer is None else consumer
+            reader = AuditReader(link, prefix=prefix)
+            coming = reader.export(group, consumer, follow=is_following)
+        async with aclosing(coming):
+            async for batch in coming:
+                yield batch
