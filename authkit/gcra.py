@@ -263,7 +263,7 @@ def _put_back(charged: list[_Charge]) -> None:
 def _state(plan: _Plan, ahead: int, lacking: int) -> LimitState:
     """The state of a bucket whose TAT lies `ahead` units of its plan from now."""
     # Waits are rounded up to a whole nanosecond: after one, what it was for is there.
-    remaining = (plan.capacity - ahead) // plan.interval
+    remaining = (plan.capacity - max(0, ahead)) // plan.interval
     return limit_state(
         plan.name,
         remaining if remaining > 0 else 0,

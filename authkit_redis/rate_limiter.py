@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from authkit.clock import Clock, SystemClock
 from authkit.errors import ConfigurationError
@@ -25,7 +25,7 @@ from authkit_redis.limits.charging import (
 from authkit_redis.limits.circuit import EVERYWHERE, Circuit
 from authkit_redis.limits.denials import Denials
 from authkit_redis.limits.leases import Leases
-from authkit_redis.limits.plans import Plans
+from authkit_redis.limits.plans import Plan, Plans
 from authkit_redis.limits.scripts import CHECK, FOREIGN, TAKE_ONE
 from authkit_redis.limits.stand_in import StandIn
 from authkit_redis.link import Link, LinkError, OutcomeUnknown, ReplyError
@@ -105,7 +105,6 @@ class RedisRateLimiter:
             raise ConfigurationError("fallback_share must be above 0 and at most 1")
         clock = SystemClock() if clock is None else clock
         self._link = link
-        self._run = link.run
         self._monotonic = clock.monotonic
         self._timeout_seconds = float(timeout_seconds)
         self._plans = Plans(prefix, secret, leases)
@@ -146,11 +145,10 @@ class RedisRateLimiter:
                         self._allowed_total += 1
                         return decision
                 elif key not in self._denials.known:
+                    ask = plan.asks.get(key) or self._ask(plan, key)
                     asked_at = self._monotonic()
                     try:
-                        reply = await self._run(
-                            TAKE_ONE, (key,), plan.one, timeout_seconds=self._timeout_seconds
-                        )
+                        reply = await ask()
                         is_granted, used, _, _ = reply
                         if is_granted == 1 and 0 <= used <= plan.capacity:
                             self._allowed_total += 1
@@ -187,6 +185,13 @@ class RedisRateLimiter:
         self._allowed_total += 1
         return limit_decision(True, states_of(charges, outcomes))
 
+    def _ask(self, plan: Plan, key: bytes) -> Callable[[], Awaitable[Any]]:
+        """What takes one call from a bucket; made once, as the same callers come again."""
+        timeout = self._timeout_seconds
+        ask = self._link.prepared(TAKE_ONE, (key,), plan.one, timeout_seconds=timeout)
+        plan.asks[key] = ask
+        return ask
+
     def _charge(self, request: LimitRequest) -> Charge:
         plan, cost = self._plans.of(request.limit), request.cost
         plan.check(cost)
@@ -206,14 +211,15 @@ class RedisRateLimiter:
         return self._stand_in.acquire(requests, self._monotonic())
 
     def _failed(self, slots: frozenset[bytes], error: LinkError) -> None:
-        # What is wrong with the keys says nothing of the server.
-        if not (isinstance(error, ReplyError) and error.code in _OF_THE_KEYS):
-            self._circuit.failed(slots, self._monotonic())
-            self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
+        if isinstance(error, ReplyError) and error.code in _OF_THE_KEYS:
+            self._answered(slots)  # it is the keys that something is wrong with
+            return
+        self._circuit.failed(slots, self._monotonic())
+        self._state.set(_DEGRADED, code="limiter_degraded", why=str(error))
 
-    def _answered(self, charges: Sequence[Charge]) -> None:
+    def _answered(self, slots: frozenset[bytes]) -> None:
         if not self._circuit.is_closed:
-            self._circuit.succeeded(slots_of(charges), self._monotonic())
+            self._circuit.succeeded(slots, self._monotonic())
             if self._circuit.is_closed:
                 self._report_available()
 

@@ -10,11 +10,16 @@ from typing import NamedTuple
 
 from benchmarks.bench_fastapi import route_contenders
 from benchmarks.bench_parts import part_contenders
+from benchmarks.bench_redis_audit import MOST_LOST, audit_figures
+from benchmarks.bench_redis_keys import key_figures
+from benchmarks.bench_redis_limiter import limiter_figures
 from benchmarks.bench_redis_link import link_figures
 from benchmarks.bench_redis_propagation import propagation_figures
 from benchmarks.bench_redis_revocations import revocation_figures
+from benchmarks.bench_redis_verify import whole_figures
 from benchmarks.bench_verifier import verifier_contenders
 from benchmarks.measure import Figures, measure
+from benchmarks.redis_fleet import LEASE, PROCESSES
 from tests.redis.servers import RedisServer, redis_server_binaries
 
 
@@ -37,10 +42,11 @@ class Ratio(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """What is measured by itself, and what it may be at most."""
+    """What is measured by itself, and what it may be at most, or has to be at least."""
 
     name: str
-    goal: float
+    goal: float | None = None
+    is_least: bool = False
 
 
 RATIOS = (
@@ -71,6 +77,16 @@ RATIOS = (
     Ratio("revoke, heard", "publish, heard", 2),
     Ratio("revoke, heard", "bare publish, heard"),
     Ratio("snapshot", "bare snapshot", 2.5),
+    Ratio("acquire, exact", "link, its script", 1.3),
+    Ratio("limits, fixed window", "acquire, exact", 8, is_peer=True),
+    Ratio("limits, moving window", "acquire, exact", 8, is_peer=True),
+    Ratio("limits, sliding window", "acquire, exact", 8, is_peer=True),
+    Ratio("throttled-py, GCRA", "acquire, exact", 8, is_peer=True),
+    Ratio("acquire, exact", "acquire, leased by 100", 5, is_peer=True),
+    Ratio("acquire, exact", "leased, one caller"),
+    Ratio("XADD, redis-py", "audit sink", is_peer=True),
+    Ratio("pipeline, redis-py", "audit sink", is_peer=True),
+    Ratio("PyJWT, EXISTS, limits", "verify, all in Redis", 30, is_peer=True),
 )
 
 AMOUNTS = (
@@ -79,6 +95,16 @@ AMOUNTS = (
     Amount("longest stall in a snapshot, ms", 5),
     Amount("a revocation in Python, bytes", 110),
     Amount("a revocation in Redis, bytes", 200),
+    Amount("granted above the limit by a fleet, exact", 0),
+    Amount("granted above the limit by a fleet, leased", PROCESSES * LEASE),
+    Amount("allowed by the limit and not granted, %"),
+    Amount("key requests by periods and failures", 1),
+    Amount("audit events in a second", 100_000, is_least=True),
+    Amount("audit sink without its JSON, µs", 3),
+    Amount("audit events doubled or missing after retries", 0),
+    Amount("audit events lost by kill -9, the most", MOST_LOST),
+    Amount("Redis round trips of a verification", 1),
+    Amount("Redis round trips behind a verification"),
 )
 
 
@@ -96,7 +122,7 @@ def report(figures: Figures) -> bool:
     if figures.amounts:
         print(f"\n{'amount':52}{'measured':>9}{'goal':>9}")
     reached += [
-        _compare(amount.name, figures.amounts[amount.name], amount.goal)
+        _compare(amount.name, figures.amounts[amount.name], amount.goal, amount.is_least)
         for amount in AMOUNTS
         if amount.name in figures.amounts
     ]
@@ -128,6 +154,9 @@ async def run_redis(rounds: int) -> Figures:
         figures.update(await propagation_figures(server))
     with RedisServer() as server:
         figures.update(await revocation_figures(server, rounds))
+    for measured in (limiter_figures, key_figures, audit_figures, whole_figures):
+        with RedisServer() as server:
+            figures.update(await measured(server))
     return figures
 
 
@@ -137,8 +166,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=31, help="how often each takes its turn")
     parser.add_argument("--only", choices=("process", "redis"), help="one half of them")
     arguments = parser.parse_args()
-    # Dropped audit events and the like are no news here.
-    logging.getLogger("authkit").setLevel(logging.ERROR)
+    # Dropped audit events, failures that are made on purpose and the like are no news here.
+    logging.getLogger("authkit").setLevel(logging.CRITICAL)
     figures = Figures()
     if arguments.only != "redis":
         figures.update(asyncio.run(run(arguments.rounds)))

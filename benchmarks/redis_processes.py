@@ -1,6 +1,6 @@
-"""The processes beside the benchmark's own: one that listens, and one that is weighed.
+"""The processes beside the benchmark's own: one that listens, one that is weighed, and fleets.
 
-    python -m benchmarks.redis_processes listen|weigh URL PREFIX
+    python -m benchmarks.redis_processes charge|fetch|listen|record|weigh URL PREFIX
 
 Each writes one line when it is ready, and one with its figures when it is done.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 
 from authkit_redis import RedisBackends
+from benchmarks.redis_fleet import charge, fetch, record
 from benchmarks.redis_floor import BareSubscriber
 
 __all__ = ["BARE_CHANNEL", "CHANNEL", "END", "another_process", "figures_of"]
@@ -112,10 +114,20 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
+_ROLES = {
+    "charge": charge,
+    "fetch": fetch,
+    "listen": listen,
+    "record": record,
+    "weigh": weigh,
+}
+
+
 async def main(role: str, url: str, prefix: str) -> None:
     """Plays a role."""
+    logging.getLogger("authkit").setLevel(logging.CRITICAL)  # faults are no news here
     async with asyncio.timeout(_SECONDS):
-        play = {"listen": listen, "weigh": weigh}[role]
+        play = _ROLES[role]
         print(json.dumps(await play(url, prefix)), flush=True)
 
 

@@ -103,10 +103,11 @@ def _number(value: float) -> str:
     """The shortest text of a double in the notation of ECMAScript (RFC 8785 section 3.2.2.3)."""
     if not math.isfinite(value):
         raise ValueError("JSON has no number that is not finite")
-    text = repr(value).removesuffix(".0")
-    mantissa, _, exponent = text.partition("e")
-    if not exponent:
+    text = repr(value)
+    if "e" not in text:
+        text = text.removesuffix(".0")
         return "0" if text == "-0" else text
+    mantissa, _, exponent = text.partition("e")
     sign = "-" if value < 0 else ""
     digits = mantissa.lstrip("-").replace(".", "")
     power = int(exponent)

@@ -124,7 +124,7 @@ class RequestRecord:
         data: Mapping[str, Value] | None,
     ) -> None:
         self.time: float = time
-        self.outcome = outcome
+        self.outcome: Outcome = outcome
         self.code: str | None = code
         self.issuer: str | None = issuer
         self.subject: str | None = subject

@@ -46,6 +46,8 @@ class AuditTrail(Reentrant):
     one batch and the events of the time that it takes.  `request_capacity + control_capacity` it
     is at the very most.
 
+    No event makes a line of 1 MiB: what is too long is cut, and its hash added; see RequestRecord.
+
     With `chain_key` the events are chained, and an event `audit.anchor` follows those that were
     written: see `authkit.audit.verification`.
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from authkit.errors import ConfigurationError
-from authkit_redis.audit_streams.keys import AuditKeys
-from authkit_redis.audit_streams.lines import Line, lines_of, merged
-from authkit_redis.link import Link, OutcomeUnknown, ReplyError
+from authkit_redis.audit_streams.lines import Line, merged
+from authkit_redis.audit_streams.pages import START, Pages, id_of
+from authkit_redis.link import ReplyError
 
 __all__ = ["Batch", "Export"]
 
-_NOTHING = b"0-0"
 _MOST_IN_A_NAME = 256
 
 
@@ -40,13 +39,11 @@ class Export:
     have left, and then reads what is new.
 
     Args:
-        link: to the servers.
-        keys: where the streams are.
+        pages: of the streams.
         group: of consumers.
         consumer: this one.
         count: how much is read at once, at most.
         takeover_seconds: for how long others must have left something.
-        timeout_seconds: of each call.
 
     Raises:
         ConfigurationError: a name is empty or too long.
@@ -54,36 +51,32 @@ class Export:
 
     def __init__(
         self,
-        link: Link,
-        keys: AuditKeys,
+        pages: Pages,
         group: str,
         consumer: str,
         count: int,
         takeover_seconds: float,
-        timeout_seconds: float,
     ) -> None:
-        self._link = link
-        self._keys = keys
+        self._pages = pages
         self._group = _name("group", group)
         self._consumer = _name("consumer", consumer)
         self._count = count
         self._takeover_seconds = takeover_seconds
-        self._timeout_seconds = timeout_seconds
         self._joined: set[int] = set()
         self._own: set[int] = set()
         self._taken_over_at: dict[int, float] = {}
 
-    async def next_batch(self, streams: int) -> Batch:
+    async def next_batch(self) -> Batch:
         """What comes next; each stream that has something gives a part of it.
 
         Raises:
             LinkError: it is not known what this consumer was given; it gets it again.
         """
-        numbers = range(streams)
-        share = max(1, self._count // streams)
+        numbers = range(await self._pages.streams())
+        share = max(1, self._count // len(numbers))
         pages = await asyncio.gather(*(self._read(stream, share) for stream in numbers))
         ids = {
-            stream: [line.id if isinstance(line, Line) else line for line in page]
+            stream: [id_of(entry) for entry in page]
             for stream, page in zip(numbers, pages, strict=True)
             if page
         }
@@ -96,8 +89,8 @@ class Export:
             LinkError: what has not been acknowledged comes again.
         """
         for stream, ids in batch.ids.items():
-            log = self._keys.log(stream)
-            if type(await self._call(b"XACK", log, self._group, *ids, key=log)) is not int:
+            log = self._pages.keys.log(stream)
+            if type(await self._pages.call(b"XACK", log, self._group, *ids, key=log)) is not int:
                 raise ReplyError("UNREADABLE")
 
     async def _read(self, stream: int, count: int) -> list[Line | bytes]:
@@ -105,11 +98,15 @@ class Export:
             if stream not in self._joined and not await self._join(stream):
                 return []
             if stream in self._own:
-                page = await self._given(stream, b"0", count)
+                page = await self._given(stream, count, START)
                 if page:
                     return page
                 self._own.discard(stream)
-            return await self._left(stream, count) or await self._given(stream, b">", count)
+            if await self._take_over(stream, count):
+                page = await self._given(stream, count, START)
+                if page:
+                    return page
+            return await self._given(stream, count, b">")
         except ReplyError as error:
             if error.code != "NOGROUP":
                 raise
@@ -119,11 +116,11 @@ class Export:
 
     async def _join(self, stream: int) -> bool:
         """Makes the group unless it is there; whether the stream is."""
-        log = self._keys.log(stream)
-        if not await self._call(b"EXISTS", log, key=log):
+        log = self._pages.keys.log(stream)
+        if not await self._pages.call(b"EXISTS", log, key=log):
             return False
         try:
-            await self._call(b"XGROUP", b"CREATE", log, self._group, b"0", key=log)
+            await self._pages.call(b"XGROUP", b"CREATE", log, self._group, b"0", key=log)
         except ReplyError as error:
             if error.code != "BUSYGROUP":
                 raise
@@ -131,46 +128,30 @@ class Export:
         self._own.add(stream)
         return True
 
-    async def _given(self, stream: int, after: bytes, count: int) -> list[Line | bytes]:
-        log = self._keys.log(stream)
-        who = (b"GROUP", self._group, self._consumer)
-        reply = await self._call(
-            *(b"XREADGROUP", *who, b"COUNT", count, b"STREAMS", log, after), key=log
-        )
-        if not reply:
-            return []
-        try:
-            [entries] = reply.values() if isinstance(reply, dict) else [reply[0][1]]
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise OutcomeUnknown("the reply of the Redis server is not a stream's") from error
-        return lines_of(stream, entries)
+    async def _given(self, stream: int, count: int, after: bytes) -> list[Line | bytes]:
+        return await self._pages.given(stream, count, self._group, self._consumer, after)
 
-    async def _left(self, stream: int, count: int) -> list[Line | bytes]:
-        """What other consumers have left, oldest first; looked for now and then."""
+    async def _take_over(self, stream: int, count: int) -> bool:
+        """Whether there is something from others who have left it; looked for now and then."""
         now = asyncio.get_running_loop().time()
         looked_at = self._taken_over_at.get(stream)
         if looked_at is not None and now - looked_at < self._takeover_seconds / 2:
-            return []
-        log, cursor = self._keys.log(stream), _NOTHING
-        idle_ms = round(self._takeover_seconds * 1000)
+            return False
+        log, cursor = self._pages.keys.log(stream), START
+        who = (self._group, self._consumer, round(self._takeover_seconds * 1000))
         while True:
-            who = (self._group, self._consumer, idle_ms)
-            reply = await self._call(*(b"XAUTOCLAIM", log, *who, cursor, b"COUNT", count), key=log)
+            reply = await self._pages.call(
+                *(b"XAUTOCLAIM", log, *who, cursor, b"COUNT", count, b"JUSTID"), key=log
+            )
             if not (isinstance(reply, list) and len(reply) >= 2 and isinstance(reply[0], bytes)):
                 raise ReplyError("UNREADABLE")
-            cursor, entries = reply[:2]
-            if not isinstance(entries, list):
-                raise ReplyError("UNREADABLE")
-            # Redis 6.2 gives nothing in the place of what was deleted.
-            page = lines_of(stream, [entry for entry in entries if entry])
-            if page:
-                return page
-            if cursor == _NOTHING:
+            if reply[1]:
+                self._own.add(stream)
+                return True
+            cursor = reply[0]
+            if cursor == START:
                 self._taken_over_at[stream] = now
-                return []
-
-    async def _call(self, *parts: bytes | int, key: bytes) -> Any:
-        return await self._link.call(*parts, timeout_seconds=self._timeout_seconds, key=key)
+                return False
 
 
 def _name(what: str, name: object) -> bytes:

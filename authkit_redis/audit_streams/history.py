@@ -1,86 +1,46 @@
-"""Reads all audit events that are in the streams, without leaving a trace there."""
+"""Reads all audit events that are in the streams, in the order in which they were written."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Any
 
-from authkit.errors import BackendUnavailable, ConfigurationError
-from authkit_redis.audit_streams.keys import MOST_STREAMS, AuditKeys
-from authkit_redis.audit_streams.lines import Line, lines_of, merged, moment
-from authkit_redis.link import AccessRefused, Link, LinkError, ReplyError
+from authkit_redis.audit_streams.lines import Line, merged, moment
+from authkit_redis.audit_streams.pages import START, Pages, id_of
 
-__all__ = ["history"]
-
-_PAGE = 500
+__all__ = ["History"]
 
 
-async def history(
-    link: Link, *, prefix: str = "authkit", timeout_seconds: float = 2.0
-) -> AsyncGenerator[list[Line]]:
-    """All lines that are there when it begins, oldest first, in batches; page by page.
-
-    What is trimmed before it is read is not among them.
+class History:
+    """A page of each stream at a time, of which as much is given as nothing older can follow.
 
     Args:
-        link: to the servers; entered by its owner.
-        prefix: as the sinks have it.
-        timeout_seconds: of each call.
-
-    Raises:
-        ConfigurationError: Redis does not let this user in, or the prefix has no sense.
-        BackendUnavailable: Redis does not answer.
+        pages: of the streams.
     """
-    pages = _History(link, AuditKeys(prefix), timeout_seconds)
-    try:
-        await pages.begin()
-        while (lines := await pages.next_lines()) is not None:
-            if lines:
-                yield lines
-    except AccessRefused as refused:
-        raise ConfigurationError(f"audit: {refused}") from refused
-    except LinkError as error:
-        raise BackendUnavailable("audit", str(error)) from error
 
-
-class _Stream:
-    """How far a stream was read."""
-
-    def __init__(self, log: bytes) -> None:
-        self.log = log
-        self.after = b"0-0"
-        self.end = b"0-0"
-        self.is_read = True
-        self.lines: list[Line] = []
-
-
-class _History:
-    """A page of each stream at a time, of which as much is given as nothing older can follow."""
-
-    def __init__(self, link: Link, keys: AuditKeys, timeout_seconds: float) -> None:
-        self._link = link
-        self._keys = keys
-        self._timeout_seconds = timeout_seconds
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
         self._streams: list[_Stream] = []
 
     async def begin(self) -> None:
-        """Finds the streams, and where each of them ends now."""
-        key = self._keys.registry
-        found = await self._call(b"HGET", key, b"streams", key=key)
-        if found is not None and not (isinstance(found, bytes) and found.isdigit()):
-            raise ReplyError("UNREADABLE")
-        number = max(1, min(int(found or b"1"), MOST_STREAMS))
-        self._streams = [_Stream(self._keys.log(stream)) for stream in range(number)]
-        await asyncio.gather(*map(self._find_end, self._streams))
+        """Finds the streams, and where each of them ends now.
+
+        Raises:
+            LinkError: the server did not answer.
+        """
+        numbers = range(await self._pages.streams())
+        ends = await asyncio.gather(*map(self._pages.end, numbers))
+        self._streams = [_Stream(number, end) for number, end in zip(numbers, ends, strict=True)]
 
     async def next_lines(self) -> list[Line] | None:
-        """The next lines, which may be none; None at the end."""
-        numbered = list(enumerate(self._streams))
+        """The next lines, which may be none; None at the end.
+
+        Raises:
+            LinkError: the server did not answer.
+        """
         if all(stream.is_read and not stream.lines for stream in self._streams):
             return None
         await asyncio.gather(
-            *(self._turn(n, one) for n, one in numbered if not (one.lines or one.is_read))
+            *(self._turn(one) for one in self._streams if not (one.lines or one.is_read))
         )
         bounds = [moment(stream.after) for stream in self._streams if not stream.is_read]
         ready: list[Line] = []
@@ -90,26 +50,21 @@ class _History:
             ready += here
         return merged(ready)
 
-    async def _find_end(self, stream: _Stream) -> None:
-        newest = await self._call(
-            *(b"XREVRANGE", stream.log, b"+", b"-", b"COUNT", 1), key=stream.log
-        )
-        for entry in lines_of(0, newest):
-            stream.end = entry.id if isinstance(entry, Line) else entry
-            stream.is_read = False
-
-    async def _turn(self, number: int, stream: _Stream) -> None:
+    async def _turn(self, stream: _Stream) -> None:
         """Reads the next page."""
-        start = b"(" + stream.after
-        reply = await self._call(
-            *(b"XRANGE", stream.log, start, stream.end, b"COUNT", _PAGE), key=stream.log
-        )
-        page = lines_of(number, reply)
-        stream.lines = [line for line in page if isinstance(line, Line)]
-        stream.is_read = len(page) < _PAGE
+        page = await self._pages.forward(stream.number, stream.after, stream.end)
+        stream.lines = [entry for entry in page if isinstance(entry, Line)]
         if page:
-            last = page[-1]
-            stream.after = last.id if isinstance(last, Line) else last
+            stream.after = id_of(page[-1])
+        stream.is_read = not page or stream.after == stream.end
 
-    async def _call(self, *parts: bytes | int, key: bytes) -> Any:
-        return await self._link.call(*parts, timeout_seconds=self._timeout_seconds, key=key)
+
+class _Stream:
+    """How far a stream was read."""
+
+    def __init__(self, number: int, end: bytes) -> None:
+        self.number = number
+        self.after = START
+        self.end = end
+        self.is_read = end == START
+        self.lines: list[Line] = []

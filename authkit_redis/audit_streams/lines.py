@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from authkit_redis.link import ReplyError
-
-__all__ = ["Line", "lines_of", "merged", "moment"]
-
-_FIELD = b"e"
-_ID = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
+__all__ = ["Line", "merged", "moment"]
 
 
 class Line(NamedTuple):
@@ -26,32 +20,6 @@ class Line(NamedTuple):
     stream: int
     id: bytes
     line: bytes
-
-
-def lines_of(stream: int, entries: Any) -> list[Line | bytes]:
-    """The line of each entry, or only its id where it holds none, or has been deleted.
-
-    Raises:
-        ReplyError: with the code UNREADABLE, where these are no entries of a stream.
-    """
-    if not isinstance(entries, list):
-        raise ReplyError("UNREADABLE")
-    return [_line_of(stream, entry) for entry in entries]
-
-
-def _line_of(stream: int, entry: Any) -> Line | bytes:
-    if not (isinstance(entry, (list, tuple)) and len(entry) == 2 and _is_id(entry[0])):
-        raise ReplyError("UNREADABLE")
-    id, parts = entry
-    if isinstance(parts, list) and len(parts) == 2 and parts[0] == _FIELD:
-        line = parts[1]
-        if isinstance(line, bytes):
-            return Line(stream, id, line)
-    return bytes(id)
-
-
-def _is_id(id: object) -> bool:
-    return isinstance(id, bytes) and _ID.fullmatch(id) is not None
 
 
 def merged(lines: Iterable[Line]) -> list[Line]:

@@ -6,24 +6,23 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit_redis.arguments import require_seconds
 from authkit_redis.audit_streams.exporting import Export
-from authkit_redis.audit_streams.keys import MOST_STREAMS, AuditKeys
-from authkit_redis.audit_streams.lines import Line, lines_of, merged, moment
-from authkit_redis.link import AccessRefused, Link, LinkError, ReplyError
+from authkit_redis.audit_streams.history import History
+from authkit_redis.audit_streams.keys import AuditKeys
+from authkit_redis.audit_streams.lines import Line, merged, moment
+from authkit_redis.audit_streams.pages import PAGE, START, Pages, id_of
+from authkit_redis.link import AccessRefused, Link, LinkError
 
 __all__ = ["AuditReader"]
 
 _log = logging.getLogger("authkit")
 
-_PAGE = 500
 _POLLED_EVERY_SECONDS = 0.1
 _LOOKED_FOR_STREAMS_EVERY_SECONDS = 1.0
 _PAUSE_IN_AN_OUTAGE_SECONDS = 0.5
-_START = b"0-0"
 
 
 class AuditReader:
@@ -31,6 +30,9 @@ class AuditReader:
 
     Lines of different streams come about in the order in which they were written; those of one
     producer exactly in it.
+
+    What is longer than any event may be, 1 MiB, is passed over: it is counted, and the logger
+    `authkit` tells of it.
 
     Args:
         link: to the servers; entered by its owner.
@@ -45,9 +47,12 @@ class AuditReader:
         self, link: Link, *, prefix: str = "authkit", timeout_seconds: float = 2.0
     ) -> None:
         require_seconds(timeout_seconds=timeout_seconds)
-        self._link = link
-        self._keys = AuditKeys(prefix)
-        self._timeout_seconds = float(timeout_seconds)
+        self._pages = Pages(link, AuditKeys(prefix), float(timeout_seconds))
+
+    @property
+    def oversized_total(self) -> int:
+        """How many entries were passed over because they are too large for an event."""
+        return self._pages.oversized_total
 
     async def latest(self, count: int) -> list[Line]:
         """The newest lines, at most so many, oldest first.
@@ -58,8 +63,28 @@ class AuditReader:
         """
         _require_count(count)
         with _own_errors():
-            lines, _ = await self._newest(await self._streams(), count)
+            lines, _ = await self._newest(count)
             return lines
+
+    async def history(self) -> AsyncGenerator[list[Line]]:
+        """All lines that are there when it begins, oldest first, in batches; leaves no trace.
+
+        What is trimmed before it is read is not among them.
+
+        Raises:
+            ConfigurationError: Redis does not let this user in.
+            BackendUnavailable: Redis does not answer.
+        """
+        history = History(self._pages)
+        with _own_errors():
+            await history.begin()
+        while True:
+            with _own_errors():
+                lines = await history.next_lines()
+            if lines is None:
+                return
+            if lines:
+                yield lines
 
     async def follow(self, *, latest: int = 0) -> AsyncGenerator[Line]:
         """The newest lines, at most `latest`, and then each new one as it comes, without an end.
@@ -73,8 +98,7 @@ class AuditReader:
         if type(latest) is not int or latest < 0:
             raise ConfigurationError("latest must be a whole number, 0 or above")
         with _own_errors():
-            streams = await self._streams()
-            lines, positions = await self._newest(streams, max(latest, 1))
+            lines, positions = await self._newest(max(latest, 1))
         for line in lines if latest else ():
             yield line
         loop = asyncio.get_running_loop()
@@ -84,7 +108,7 @@ class AuditReader:
                 if loop.time() - looked_at >= _LOOKED_FOR_STREAMS_EVERY_SECONDS:
                     looked_at = loop.time()
                     await self._look(positions)
-                pages = await self._pages(positions)
+                pages = await self._following(positions)
             except AccessRefused as refused:
                 raise ConfigurationError(f"audit: {refused}") from refused
             except LinkError as error:
@@ -104,7 +128,7 @@ class AuditReader:
         group: str,
         consumer: str,
         *,
-        count: int = _PAGE,
+        count: int = PAGE,
         follow: bool = False,
         takeover_seconds: float = 60.0,
     ) -> AsyncGenerator[list[Line]]:
@@ -131,12 +155,10 @@ class AuditReader:
         """
         _require_count(count)
         require_seconds(takeover_seconds=takeover_seconds)
-        export = Export(
-            self._link, self._keys, group, consumer, count, takeover_seconds, self._timeout_seconds
-        )
+        export = Export(self._pages, group, consumer, count, takeover_seconds)
         while True:
             with _own_errors():
-                batch = await export.next_batch(await self._streams())
+                batch = await export.next_batch()
             if batch.lines:
                 yield batch.lines
             elif not batch.is_empty or follow:
@@ -146,77 +168,48 @@ class AuditReader:
             with _own_errors():
                 await export.acknowledge(batch)
 
-    async def _streams(self) -> int:
-        """How many streams there may be; at least one.
-
-        Raises:
-            LinkError: the server did not answer, or not with a number.
-        """
-        key = self._keys.registry
-        found = await self._call(b"HGET", key, b"streams", key=key)
-        if found is None:
-            return 1
-        if not (isinstance(found, bytes) and found.isdigit() and len(found) <= 4):
-            raise ReplyError("UNREADABLE")
-        return max(1, min(int(found), MOST_STREAMS))
-
     async def _look(self, positions: dict[int, bytes]) -> None:
         """Adds streams that are new, and goes back where a stream has.
 
         A server that took over may lack the end of a stream, and its clock may be behind: what it
         adds then comes before the position.
         """
-        streams = max(await self._streams(), len(positions))
-        _, ends = await self._newest(streams, 1)
-        for stream, end in ends.items():
-            position = positions.setdefault(stream, _START)
+        streams = range(max(await self._pages.streams(), len(positions)))
+        ends = await asyncio.gather(*map(self._pages.end, streams))
+        for stream, end in zip(streams, ends, strict=True):
+            position = positions.setdefault(stream, START)
             if moment(end) < moment(position):
                 positions[stream] = end
 
-    async def _newest(self, streams: int, count: int) -> tuple[list[Line], dict[int, bytes]]:
+    async def _newest(self, count: int) -> tuple[list[Line], dict[int, bytes]]:
         """The newest lines of all streams, and where each stream ended."""
-        found = await asyncio.gather(*(self._ending(stream, count) for stream in range(streams)))
+        streams = range(await self._pages.streams())
+        found = await asyncio.gather(*(self._ending(stream, count) for stream in streams))
         positions = {stream: end for stream, (_, end) in enumerate(found)}
         return merged(line for lines, _ in found for line in lines)[-count:], positions
 
     async def _ending(self, stream: int, count: int) -> tuple[list[Line], bytes]:
         """The newest lines of a stream, newest first, and the id of its last entry."""
         lines: list[Line] = []
-        log, end, last = self._keys.log(stream), b"+", _START
-        while len(lines) < count:
-            wanted = min(_PAGE, count - len(lines))
-            reply = await self._call(b"XREVRANGE", log, end, b"-", b"COUNT", wanted, key=log)
-            page = lines_of(stream, reply)
-            if page and end == b"+":
-                last = _id_of(page[0])
-            lines += [line for line in page if isinstance(line, Line)]
-            if len(page) < wanted:
+        page = await self._pages.backward(stream, b"+", min(PAGE, count))
+        last = id_of(page[0]) if page else START
+        while page:
+            lines += [entry for entry in page if isinstance(entry, Line)]
+            if len(lines) >= count:
                 break
-            end = b"(" + _id_of(page[-1])
-        return lines, last
+            # Whole pages: there may be any number of entries without a line.
+            page = await self._pages.backward(stream, b"(" + id_of(page[-1]), PAGE)
+        return lines[:count], last
 
-    async def _pages(self, positions: dict[int, bytes]) -> list[list[Line | bytes]]:
+    async def _following(self, positions: dict[int, bytes]) -> list[list[Line | bytes]]:
         """What follows in each stream, whose positions are moved on."""
         pages = await asyncio.gather(
-            *(self._page(stream, after) for stream, after in positions.items())
+            *(self._pages.forward(stream, after) for stream, after in positions.items())
         )
         for stream, page in zip(positions, pages, strict=True):
             if page:
-                positions[stream] = _id_of(page[-1])
+                positions[stream] = id_of(page[-1])
         return pages
-
-    async def _page(self, stream: int, after: bytes) -> list[Line | bytes]:
-        log = self._keys.log(stream)
-        start = b"(" + after
-        reply = await self._call(b"XRANGE", log, start, b"+", b"COUNT", _PAGE, key=log)
-        return lines_of(stream, reply)
-
-    async def _call(self, *parts: bytes | int, key: bytes) -> Any:
-        return await self._link.call(*parts, timeout_seconds=self._timeout_seconds, key=key)
-
-
-def _id_of(line: Line | bytes) -> bytes:
-    return line.id if isinstance(line, Line) else line
 
 
 def _require_count(count: int) -> None:

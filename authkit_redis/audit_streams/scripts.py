@@ -118,7 +118,9 @@ REGISTER = Script(
     """
 -- KEYS: registry.  ARGV: into how many streams somebody writes; the most that there can be.
 -- Gives: maxmemory, its policy.
-local known = tonumber(redis.call('HGET', KEYS[1], 'streams') or '') or 0
+-- What readers take for a number, and nothing else that `tonumber` does, such as 0x10.
+local known = redis.call('HGET', KEYS[1], 'streams') or ''
+known = tonumber(string.match(known, '^%d%d?%d?%d?$') or '0')
 if known > tonumber(ARGV[2]) then known = 0 end
 if known < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'streams', ARGV[1]) end
 local memory = redis.call('INFO', 'memory')

@@ -60,7 +60,7 @@ class Charging:
         link: to the servers.
         timeout_seconds: for each call.
         failed: is told for which slots Redis did not decide, and why.
-        answered: is told on which charges it did.
+        answered: is told for which slots it did.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Charging:
         timeout_seconds: float,
         *,
         failed: Callable[[frozenset[bytes], LinkError], None],
-        answered: Callable[[Sequence[Charge]], None],
+        answered: Callable[[frozenset[bytes]], None],
     ) -> None:
         self._link = link
         self._timeout_seconds = timeout_seconds
@@ -108,7 +108,7 @@ class Charging:
         except LinkError as error:
             self._failed(slots_of(charges), error)
             raise
-        self._answered(charges)
+        self._answered(slots_of(charges))
         return numbers
 
     async def _in_turn(self, charges: Sequence[Charge]) -> tuple[bool, list[Outcome]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import get_running_loop
+from collections import deque
 from collections.abc import Callable, Sequence
-from math import inf
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from authkit.interfaces import LimitDecision
 from authkit_redis.limits.charging import Charge, Charging, Outcome
 from authkit_redis.limits.plans import Plan
+from authkit_redis.link import LinkError, OutcomeUnknown
 
 __all__ = ["Leases"]
 
@@ -18,6 +20,16 @@ _LEASE_SECONDS = 1.0
 """What is not used for so long is lost to the caller, so that no process keeps what others need."""
 
 _MAX_LEASES = 10_000
+
+_WOKEN = 4
+"""How many of those who wait try again at once, each of which wakes the next one in its turn."""
+
+
+class _Refusal(NamedTuple):
+    """That a cost was refused, and what was left of the bucket."""
+
+    cost: int
+    outcome: Outcome
 
 
 class _Lease:
@@ -30,16 +42,40 @@ class _Lease:
             units, these calls included.
         decision: what grants one of these calls.
         refill: takes more, for everybody who waits.
+        waiting: are woken a few at a time, since one of them may need all that there is.
     """
 
-    __slots__ = ("calls", "decision", "refill", "until", "used")
+    __slots__ = ("calls", "decision", "refill", "until", "used", "waiting")
 
     def __init__(self) -> None:
         self.calls: int = 0
         self.until: float = 0.0
         self.used: int = 0
         self.decision: LimitDecision | None = None
-        self.refill: asyncio.Task[tuple[float, Outcome]] | None = None
+        self.refill: asyncio.Task[None] | None = None
+        self.waiting: deque[asyncio.Future[_Refusal | None]] = deque()
+
+    def wake(self, count: int) -> None:
+        """Lets some of those who wait try again."""
+        while count and self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    def refuse(self, refusal: _Refusal) -> None:
+        """Tells all of those who wait."""
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(refusal)
+
+    def fail(self, error: LinkError) -> None:
+        """Tells all of those who wait, each with an error of its own."""
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error.copy(error.__cause__))
 
     def outcome(self, plan: Plan) -> Outcome:
         """The bucket as it was then, but for what was granted since."""
@@ -121,12 +157,22 @@ class Leases:
         while lease.calls < charge.cost or self._monotonic() >= lease.until:
             if lease.refill is None:
                 lease.refill = asyncio.create_task(self._refill(lease, charge))
-                lease.refill.add_done_callback(_ended)
-            refused_cost, outcome = await asyncio.shield(lease.refill)
-            if refused_cost <= charge.cost:
-                return False, outcome
+            refusal = await self._woken(lease)
+            # Another's refusal says something of a cost that is no smaller.
+            if refusal is not None and refusal.cost <= charge.cost:
+                return False, refusal.outcome
         lease.calls -= charge.cost
+        lease.wake(1)
         return True, lease.outcome(charge.plan)
+
+    async def _woken(self, lease: _Lease) -> _Refusal | None:
+        waiter: asyncio.Future[_Refusal | None] = get_running_loop().create_future()
+        lease.waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            lease.wake(1)  # perhaps in its own place
+            raise
 
     def _put_back(self, held: Sequence[Charge], outcomes: dict[int, Outcome]) -> None:
         for charge in held:
@@ -154,12 +200,8 @@ class Leases:
             lease = leases[key] = _Lease()
         return lease
 
-    async def _refill(self, lease: _Lease, charge: Charge) -> tuple[float, Outcome]:
-        """Takes what lacks for a charge, and as much more as a lease may hold.
-
-        Returns:
-            The least cost that was refused, infinite if none was; and the bucket afterwards.
-        """
+    async def _refill(self, lease: _Lease, charge: Charge) -> None:
+        """Takes what lacks for a charge, and as much more as a lease may hold."""
         try:
             if self._monotonic() >= lease.until:
                 lease.calls = 0
@@ -168,17 +210,20 @@ class Leases:
             self.refills_total += 1
             asked = charge._replace(cost=needed, most=most)
             is_granted, (outcome,) = await self._charging.take([asked])
-            lease.used, lease.decision = outcome.used, charge.plan.granted(outcome.used)
-            if not is_granted:
-                return charge.cost, outcome
+        except LinkError as error:
+            lease.fail(error)
+            return
+        except BaseException:
+            # A fault, or the end of the event loop: whoever waits must not wait for ever.
+            lease.fail(OutcomeUnknown("taking calls in advance was given up"))
+            raise
+        finally:
+            lease.refill = None
+        lease.used, lease.decision = outcome.used, charge.plan.granted(outcome.used)
+        if is_granted:
             lease.calls += outcome.taken
             # From now, since a slow reply must not be too late for those who wait for it.
             lease.until = self._monotonic() + _LEASE_SECONDS
-            return inf, outcome
-        finally:
-            lease.refill = None
-
-
-def _ended(refill: asyncio.Task[tuple[float, Outcome]]) -> None:
-    if not refill.cancelled():
-        refill.exception()  # perhaps nobody waits for it any more
+            lease.wake(_WOKEN)
+        else:
+            lease.refuse(_Refusal(charge.cost, outcome))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from fractions import Fraction
 from hashlib import blake2b
 from math import ceil
+from typing import Any
 
 from authkit.errors import ConfigurationError
 from authkit.interfaces import LimitDecision, LimitState, RateLimit
@@ -37,6 +38,7 @@ class Plan:
         interval: what one call costs.
         capacity: what the burst costs.
         keys: those of its buckets that are known, by the text of the request.
+        asks: what takes one call from a bucket, by its key.
         one: what a script is given for a call of cost 1.
 
     Raises:
@@ -48,6 +50,7 @@ class Plan:
         "_arguments",
         "_names",
         "_per_second",
+        "asks",
         "burst",
         "capacity",
         "interval",
@@ -87,6 +90,7 @@ class Plan:
         self.capacity: int = self.burst * interval
         self._names = keys
         self.keys: dict[str, bytes] = {}
+        self.asks: dict[bytes, Callable[[], Awaitable[Any]]] = {}
         self._arguments: dict[tuple[int, int], tuple[bytes, ...]] = {}
         self.one: tuple[bytes, ...] = self.arguments(1, 1)
 
@@ -96,6 +100,7 @@ class Plan:
         if key is None:
             if len(self.keys) >= _MAX_KEYS:
                 self.keys.clear()
+                self.asks.clear()
             key = self.keys[text] = self._names.of(self.name, text)
         return key
 

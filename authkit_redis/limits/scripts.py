@@ -93,6 +93,7 @@ for i, key in ipairs(KEYS) do
   -- A bucket that is named twice is charged for both.
   local used = in_units(after[key], last[key], scale)
   lacking[i] = cost > 0 and math.max(0, used + cost * interval - capacity) or 0
+  lacking[i] = math.min(lacking[i], 2^53 - 1)
   if lacking[i] > 0 then is_granted = 0 end
   taken[i] = math.max(cost, math.min(most, math.floor((capacity - used) / interval)))
   if taken[i] > 0 then after[key], last[key] = used + taken[i] * interval, scale end

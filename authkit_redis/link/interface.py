@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -83,6 +83,20 @@ class Link(Protocol):
             NotSent: it was surely not executed.
             OutcomeUnknown: it may have been executed.
             ReplyError: the server answered with an error.
+        """
+        ...
+
+    def prepared(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | int],
+        *,
+        timeout_seconds: float,
+    ) -> Callable[[], Awaitable[Any]]:
+        """What runs a script as `run` does, each time it is called, but is packed only once.
+
+        It may be kept for as long as the link.
         """
         ...
 

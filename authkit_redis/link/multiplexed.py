@@ -7,6 +7,7 @@ import os
 from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from weakref import WeakSet
@@ -120,6 +121,18 @@ class MultiplexedLink:
         parts = (b"EVALSHA", script.sha1, len(keys), *keys, *args)
         context = (keys[0], parts, script, is_repeatable)
         return self._send(pack(parts), timeout_seconds, context)
+
+    def prepared(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | int],
+        *,
+        timeout_seconds: float,
+    ) -> Callable[[], Awaitable[Any]]:
+        """What runs a script as `run` does, each time it is called, but is packed only once."""
+        parts = (b"EVALSHA", script.sha1, len(keys), *keys, *args)
+        return partial(self._send, pack(parts), timeout_seconds, (keys[0], parts, script, False))
 
     def call(
         self, *parts: bytes | int, timeout_seconds: float, key: bytes | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -125,6 +126,17 @@ class ClientLink:
             except OutcomeUnknown:
                 if has_failed or not is_repeatable:
                     raise
+
+    def prepared(
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        args: Sequence[bytes | int],
+        *,
+        timeout_seconds: float,
+    ) -> Callable[[], Awaitable[Any]]:
+        """What runs a script as `run` does, each time it is called; the client packs it anew."""
+        return partial(self.run, script, keys, args, timeout_seconds=timeout_seconds)
 
     async def call(
         self, *parts: bytes | int, timeout_seconds: float, key: bytes | None = None

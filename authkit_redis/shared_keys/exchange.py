@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from authkit_redis.link import Link, LinkError, ReplyError, Script
 from authkit_redis.server_policy import admission
-from authkit_redis.shared_keys.scripts import CLAIM, END, LOOK, PUBLISH, TRY
-from authkit_redis.shared_keys.seal import MAX_RECORD_BYTES
+from authkit_redis.shared_keys.scripts import CLAIM, END, FAILED, LOOK, PUBLISH, SUFFICES, TRY
+from authkit_redis.shared_keys.seal import MAX_RECORD_BYTES, MAX_TIME_MS
 from authkit_redis.shared_keys.terms import Terms
 
 __all__ = ["Claimed", "Exchange"]
@@ -91,8 +91,11 @@ class Exchange:
             what, now, record, note, owner, foreign = reply
             if not all(part is None or isinstance(part, bytes) for part in (record, note, owner)):
                 raise ValueError
-            return Claimed(int(what), int(now), record, note, owner, bool(foreign))
-        except (TypeError, ValueError):
+            claimed = Claimed(int(what), int(now), record, note, owner, bool(foreign))
+            if not (SUFFICES <= claimed.what <= FAILED and 0 <= claimed.now_ms < MAX_TIME_MS):
+                raise ValueError
+            return claimed
+        except (TypeError, ValueError, OverflowError):
             raise ReplyError("UNREADABLE") from None
 
     async def look(self, attempt: bytes) -> int:

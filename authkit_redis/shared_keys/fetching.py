@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Final
 
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import KeySetDocument
-from authkit.jose.encoding import NotStrict
 from authkit_redis.link import LinkError
 from authkit_redis.shared_keys.exchange import Claimed
 from authkit_redis.shared_keys.fleet import Fleet
+from authkit_redis.shared_keys.reading import Reading
 from authkit_redis.shared_keys.scripts import GRANTED, HELD, SUFFICES
-from authkit_redis.shared_keys.seal import NotOurs, Record
-from authkit_redis.shared_keys.terms import FUTURE_MS
+from authkit_redis.shared_keys.seal import Note, Record
 
 __all__ = ["Fetching"]
 
@@ -36,13 +34,14 @@ class Fetching:
         self._fleet = fleet
         self._previous = previous
         self._attempt = fleet.new_attempt()
-        self._begun_wall = self._begun_at = 0.0
+        self._reading = Reading(fleet)
+        self._began = fleet.moment()
         self._ends_at = asyncio.get_running_loop().time() + fleet.terms.patience_seconds
         self._known = fleet.newest.known(previous)
         self._is_due = self._asks_because_of_age()
         self._known_failure = _NEVER_MS
-        self._passed_record = self._passed_note = b""
         self._has_joined = self._may_hold = False
+        self._set_back_ms: int | None = None
 
     async def document(self) -> KeySetDocument:
         """The document.
@@ -76,6 +75,8 @@ class Fetching:
         try:
             for _ in range(_MOST_CLAIMS):
                 claimed = await self._claim()
+                if self._set_back_ms is not None and claimed.what != GRANTED:
+                    return None
                 record = await self._read(claimed)
                 if claimed.what == GRANTED:
                     return await self._fetched(claimed, record)
@@ -94,19 +95,24 @@ class Fetching:
         return None
 
     async def _claim(self) -> Claimed:
-        clock = self._fleet.clock
-        self._begun_wall, self._begun_at = clock.time(), clock.monotonic()
+        fleet = self._fleet
+        self._began = fleet.moment()
         self._may_hold = True
-        claimed = await self._fleet.exchange.claim(
+        claimed = await fleet.exchange.claim(
             self._attempt,
             known=self._known,
             sufficing=2 if self._has_joined else int(self._is_due),
-            passed_over=(self._passed_record, self._passed_note),
+            passed_over=self._reading.passed_over,
             known_failure=self._known_failure,
         )
         self._may_hold = claimed.what == GRANTED
         if claimed.is_foreign:
-            self._refused("something else than a key set was in its place")
+            self._reading.foreign()
+        self._set_back_ms = None
+        if not fleet.newest.follows(claimed.now_ms, at=self._began.at):
+            self._set_back_ms = claimed.now_ms
+            fleet.figures.rolled_back_total += 1
+            fleet.said.amiss("not shared: the server's clock is set back, or its answer is old")
         return claimed
 
     def _without_asking(self, claimed: Claimed, record: Record | None) -> KeySetDocument | None:
@@ -118,11 +124,13 @@ class Fetching:
         if claimed.what == SUFFICES:
             if record is not None and self._suffices(record, claimed.now_ms):
                 return self._taken(record, claimed.now_ms)
-            self._passed_record = _sha1(claimed.record or b"")
+            self._reading.pass_record_over(claimed)
             return None
         if claimed.what == HELD:
             return None if self._previous is not None else self._stale(claimed, record)
-        left_ms = self._cooldown_left(claimed)
+        left_ms = self._reading.cooldown_left(
+            claimed, self._began, known_failure=self._known_failure
+        )
         if left_ms is None:
             return None
         document = self._stale(claimed, record)
@@ -135,67 +143,34 @@ class Fetching:
         return document
 
     def _joined(self, claimed: Claimed, record: Record | None) -> None:
-        """After another's attempt its outcome counts, good or bad, as if it were one's own."""
+        """After another's attempt its outcome counts, good or bad, as if it were one's own.
+
+        What was there before that attempt can have begun, is not its outcome.
+        """
         self._is_due = self._has_joined = True
-        if record is not None:
-            self._known = record.asked_ms
-        try:
-            self._known_failure = self._fleet.seal.open_note(claimed.note or b"")
-        except NotOurs:
-            self._known_failure = 0
+        begun_ms = claimed.now_ms - self._fleet.terms.longest_lease_ms
+        known = self._known_ms(claimed.now_ms) if record is None else record.asked_ms
+        self._known = max(known, begun_ms, 0)
+        self._known_failure = max(self._reading.note_ms(claimed), begun_ms)
 
     # What stands in Redis -------------------------------------------------------------------------
 
     async def _read(self, claimed: Claimed) -> Record | None:
-        """The record, if there is one that may be used: a bad one counts as none."""
-        data = claimed.record
-        if data is None or _sha1(data) == self._passed_record:
-            return None
-        fleet = self._fleet
-        try:
-            record = fleet.seal.open_record(data)
-            if record.asked_ms > claimed.now_ms + FUTURE_MS:
-                raise NotOurs
-            await fleet.requests.require_key_set(record.body)
-        except (NotOurs, NotStrict):
-            self._passed_record = _sha1(data)
-            self._refused("a record was refused that this fleet has not published")
-            return None
-        if record.asked_ms < fleet.newest.asked_ms(claimed.now_ms):
-            self._passed_record = _sha1(data)
-            fleet.figures.rolled_back_total += 1
-            fleet.said.amiss("a record was refused that is older than one known here")
-            return None
-        return record
+        if self._set_back_ms is not None:
+            return None  # its age cannot be told
+        return await self._reading.record(claimed, self._began)
 
-    def _refused(self, why: str) -> None:
-        self._fleet.figures.refused_total += 1
-        self._fleet.said.amiss(why)
+    def _known_ms(self, now_ms: int) -> int:
+        return self._known if self._known >= 0 else now_ms + self._known
 
     def _suffices(self, record: Record, now_ms: int) -> bool:
         """What the script has found, from what is sealed."""
         terms, age_ms = self._fleet.terms, now_ms - record.asked_ms
         if age_ms < terms.cooldown_ms:
             return True
-        known = self._known if self._known >= 0 else now_ms + self._known
-        is_newer = record.asked_ms > known
+        is_newer = record.asked_ms > self._known_ms(now_ms)
         is_enough = self._is_due and age_ms < terms.enough_ms(record.fresh_seconds)
         return is_newer and (self._has_joined or is_enough)
-
-    def _cooldown_left(self, claimed: Claimed) -> int | None:
-        """How many ms the last failure still holds back; None if nobody of the fleet says so."""
-        note = claimed.note or b""
-        try:
-            failed_ms = self._fleet.seal.open_note(note)
-        except NotOurs:
-            failed_ms = -1
-        left = failed_ms + self._fleet.terms.cooldown_ms - claimed.now_ms
-        is_past = 0 <= failed_ms <= claimed.now_ms + FUTURE_MS
-        if is_past and (left > 0 or failed_ms > self._known_failure):
-            return max(0, left)
-        self._passed_note = _sha1(note)
-        self._refused("a note of a failure was refused that this fleet has not written")
-        return None
 
     # Answers --------------------------------------------------------------------------------------
 
@@ -206,25 +181,26 @@ class Fetching:
         """
         if record is None or not self._is_due:
             return None
-        known = self._known if self._known >= 0 else claimed.now_ms + self._known
-        age_ms = claimed.now_ms - record.asked_ms
-        if record.asked_ms <= known or age_ms >= self._fleet.terms.usable_ms(record.fresh_seconds):
+        terms, now_ms = self._fleet.terms, claimed.now_ms
+        age_ms = now_ms - record.asked_ms
+        is_newer = record.asked_ms > self._known_ms(now_ms)
+        if not is_newer or age_ms >= terms.usable_ms(record.fresh_seconds):
             return None
-        self._fleet.figures.stale_total += age_ms >= record.fresh_seconds * 1000
+        self._fleet.figures.stale_total += age_ms >= terms.fresh_ms(record.fresh_seconds)
         return self._taken(record, claimed.now_ms)
 
     def _taken(self, record: Record, now_ms: int) -> KeySetDocument:
         document = self._document_of(record, now_ms)
-        age = self._begun_wall - document.fetched_at
+        age = self._began.wall - document.fetched_at
         fleet = self._fleet
-        fleet.newest.is_now(document, asked_ms=record.asked_ms, asked_at=self._begun_at - age)
+        fleet.newest.is_now(document, asked_ms=record.asked_ms, asked_at=self._began.at - age)
         fleet.figures.shared_total += 1
         fleet.said.well()
         return document
 
     def _document_of(self, record: Record, now_ms: int) -> KeySetDocument:
         """The record, its age by the server taken from this process's time."""
-        return record.document(self._begun_wall - max(0, now_ms - record.asked_ms) / 1000)
+        return record.document(self._began.wall - max(0, now_ms - record.asked_ms) / 1000)
 
     async def _fetched(self, claimed: Claimed, record: Record | None) -> KeySetDocument:
         """Asks the provider for the whole fleet."""
@@ -241,12 +217,13 @@ class Fetching:
             if stale is None:
                 raise
             return stale
+        self._heed_clock()
         newest_ms = max(self._fleet.newest.asked_ms(now_ms), record.asked_ms if record else 0)
         return await self._published(document, max(now_ms, newest_ms + 1))
 
     async def _failed(self, now_ms: int) -> None:
         try:
-            note = self._fleet.seal.note(now_ms)
+            note = self._fleet.seal.note(Note(now_ms, self._began.wall_ms))
             await self._fleet.exchange.end(self._attempt, note=note, failed_ms=now_ms)
         except LinkError as error:
             self._fleet.said.amiss(f"not shared: {error}")
@@ -257,14 +234,15 @@ class Fetching:
         """Publishes a document; it is good for this process where that fails, too."""
         fleet = self._fleet
         # A source that gives what it has had for a while does not make it younger by that.
-        lag = max(0.0, self._begun_wall - document.fetched_at)
+        lag = max(0.0, self._began.wall - document.fetched_at)
         record = Record(
             asked_ms=asked_ms,
+            wall_ms=self._began.wall_ms,
             fresh_seconds=max(0.0, document.fresh_seconds - lag),
             etag=document.etag,
             body=document.body,
         )
-        fleet.newest.is_now(document, asked_ms=asked_ms, asked_at=self._begun_at)
+        fleet.newest.is_now(document, asked_ms=asked_ms, asked_at=self._began.at)
         try:
             is_shared = await fleet.exchange.publish(
                 self._attempt,
@@ -289,10 +267,11 @@ class Fetching:
         fleet.figures.direct_total += 1
         begun_at = fleet.clock.monotonic()
         document = await fleet.requests.ask(self._previous)
+        self._heed_clock()
         fleet.newest.is_now(document, asked_ms=None, asked_at=begun_at)
         return document
 
-
-def _sha1(data: bytes) -> bytes:
-    # So that a script can tell what is meant; nothing is secured by it.
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest().encode()
+    def _heed_clock(self) -> None:
+        """Goes by the server's clock again, after the provider itself was asked."""
+        if self._set_back_ms is not None:
+            self._fleet.newest.begins_anew(self._set_back_ms, at=self._began.at)

@@ -12,7 +12,7 @@ from authkit.clock import Clock
 from authkit_redis.link import LinkError
 from authkit_redis.shared_keys.exchange import Exchange
 from authkit_redis.shared_keys.figures import Figures, Said
-from authkit_redis.shared_keys.newest import Newest
+from authkit_redis.shared_keys.newest import Moment, Newest
 from authkit_redis.shared_keys.provider_requests import ProviderRequests
 from authkit_redis.shared_keys.seal import Seal
 from authkit_redis.shared_keys.terms import Terms
@@ -57,6 +57,10 @@ class Fleet:
         self.newest = Newest(clock)
         self._ending: set[asyncio.Task[None]] = set()
         self._lost: bytes | None = None
+
+    def moment(self) -> Moment:
+        """Now, by the clocks of this process."""
+        return Moment(self.clock.time(), self.clock.monotonic())
 
     def new_attempt(self) -> bytes:
         """A name for an attempt: that of one which may hold the lease unheard, or a new one.

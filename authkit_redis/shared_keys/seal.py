@@ -7,22 +7,24 @@ import math
 import struct
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from authkit.interfaces import KeySetDocument
 from authkit_redis.arguments import derived_key
 
-__all__ = ["MAX_BODY_BYTES", "MAX_RECORD_BYTES", "NotOurs", "Record", "Seal"]
+__all__ = ["MAX_BODY_BYTES", "MAX_RECORD_BYTES", "MAX_TIME_MS", "NotOurs", "Note", "Record", "Seal"]
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of a key set that is shared; a larger one is fetched by each process."""
 
 _VERSION: Final = 1
-_HEAD: Final = struct.Struct(">BQdHI")  # version, time in ms, freshness, lengths of etag and body
-_NOTE: Final = struct.Struct(">BQ")  # version, time in ms
+_HEAD: Final = struct.Struct(">BQQdHI")  # version, two times, freshness, lengths of etag and body
+_NOTE: Final = struct.Struct(">BQQ")  # version, two times in ms
 _NO_ETAG: Final = 0xFFFF
 _MAC_BYTES: Final = 32
-_MAX_TIME_MS: Final = 2**53  # what a script counts exactly
+
+MAX_TIME_MS: Final = 2**53
+"""Above every time: what a script counts exactly."""
 
 MAX_RECORD_BYTES: Final = MAX_BODY_BYTES + _NO_ETAG + _HEAD.size + _MAC_BYTES
 """Of a record with its seal; more is not even read."""
@@ -38,12 +40,14 @@ class Record:
 
     Attributes:
         asked_ms: when the provider was asked, in ms, by the clock of the Redis server.
+        wall_ms: the same by the clock of the process that asked.
         fresh_seconds: how long from then on it may be used without asking again.
         etag: the provider's entity tag, or None.
         body: the JWK Set as it came.
     """
 
     asked_ms: int
+    wall_ms: int
     fresh_seconds: float
     etag: str | None
     body: bytes
@@ -56,6 +60,18 @@ class Record:
             fetched_at=fetched_at,
             fresh_seconds=self.fresh_seconds,
         )
+
+
+class Note(NamedTuple):
+    """That an attempt failed.
+
+    Attributes:
+        failed_ms: when it began, in ms, by the clock of the Redis server.
+        wall_ms: the same by the clock of the process that made it.
+    """
+
+    failed_ms: int
+    wall_ms: int
 
 
 class Seal:
@@ -84,11 +100,12 @@ class Seal:
         """
         etag = b"" if record.etag is None else record.etag.encode()
         body = record.body
-        _check(record.asked_ms, record.fresh_seconds, len(body))
+        _check(record.asked_ms, record.wall_ms, record.fresh_seconds, len(body))
         if len(etag) >= _NO_ETAG:
             raise ValueError("the entity tag is too long")
         length = _NO_ETAG if record.etag is None else len(etag)
-        head = _HEAD.pack(_VERSION, record.asked_ms, record.fresh_seconds, length, len(body))
+        times = record.asked_ms, record.wall_ms
+        head = _HEAD.pack(_VERSION, *times, record.fresh_seconds, length, len(body))
         return self._sealed(b"key set", head + etag + body)
 
     def open_record(self, data: bytes) -> Record:
@@ -99,24 +116,31 @@ class Seal:
         """
         payload = self._opened(b"key set", data)
         try:
-            version, asked_ms, fresh_seconds, etag_length, length = _HEAD.unpack_from(payload)
+            version, *times, fresh_seconds, etag_length, length = _HEAD.unpack_from(payload)
             has_etag = etag_length != _NO_ETAG
             start = _HEAD.size + (etag_length if has_etag else 0)
             if version != _VERSION or len(payload) != start + length:
                 raise NotOurs
-            _check(asked_ms, fresh_seconds, length)
+            asked_ms, wall_ms = times
+            _check(asked_ms, wall_ms, fresh_seconds, length)
             etag = payload[_HEAD.size : start].decode() if has_etag else None
         except (struct.error, ValueError) as error:
             raise NotOurs from error
         body = payload[start:]
-        return Record(asked_ms=asked_ms, fresh_seconds=fresh_seconds, etag=etag, body=body)
+        return Record(
+            asked_ms=asked_ms,
+            wall_ms=wall_ms,
+            fresh_seconds=fresh_seconds,
+            etag=etag,
+            body=body,
+        )
 
-    def note(self, failed_ms: int) -> bytes:
-        """That an attempt failed which began at a time, sealed."""
-        return self._sealed(b"failed attempt", _NOTE.pack(_VERSION, failed_ms))
+    def note(self, note: Note) -> bytes:
+        """That an attempt failed, sealed."""
+        return self._sealed(b"failed attempt", _NOTE.pack(_VERSION, *note))
 
-    def open_note(self, data: bytes) -> int:
-        """When the attempt began that failed.
+    def open_note(self, data: bytes) -> Note:
+        """That an attempt failed.
 
         Raises:
             NotOurs: it was not sealed for this issuer and address.
@@ -124,10 +148,10 @@ class Seal:
         payload = self._opened(b"failed attempt", data)
         if len(payload) != _NOTE.size:
             raise NotOurs
-        version, failed_ms = _NOTE.unpack(payload)
+        version, failed_ms, wall_ms = _NOTE.unpack(payload)
         if version != _VERSION:
             raise NotOurs
-        return int(failed_ms)
+        return Note(failed_ms=failed_ms, wall_ms=wall_ms)
 
     def _sealed(self, purpose: bytes, payload: bytes) -> bytes:
         return payload + self._mac(purpose, payload)
@@ -147,8 +171,8 @@ class Seal:
         return mac.digest()
 
 
-def _check(asked_ms: int, fresh_seconds: float, length: int) -> None:
-    if not 0 <= asked_ms < _MAX_TIME_MS:
+def _check(asked_ms: int, wall_ms: int, fresh_seconds: float, length: int) -> None:
+    if not (0 <= asked_ms < MAX_TIME_MS and 0 <= wall_ms < MAX_TIME_MS):
         raise ValueError("the time is none")
     if not (math.isfinite(fresh_seconds) and fresh_seconds >= 0):
         raise ValueError("the freshness is none")

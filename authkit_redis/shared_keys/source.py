@@ -124,6 +124,14 @@ class RedisKeySource:
         """
         return await Fetching(self._fleet, previous).document()
 
+    @property
+    def longest_seconds(self) -> float:
+        """How long a fetch takes at most, where each wait in it is in vain.
+
+        Who gives up sooner may do so before the source was asked.
+        """
+        return self._fleet.terms.longest_seconds
+
     def stats(self) -> Mapping[str, float]:
         """Totals of what became of the fetches."""
         return self._figures.by_name()

@@ -12,10 +12,13 @@ from authkit.jose.encoding import encode_base64url
 from authkit.key_set.arguments import check_number
 from authkit_redis.arguments import checked_prefix, require_seconds
 
-__all__ = ["FUTURE_MS", "Terms", "key_of"]
+__all__ = ["FUTURE_MS", "SKEW_MS", "Terms", "key_of"]
 
 FUTURE_MS: Final = 60_000
 """By how much the clocks of servers that follow each other may differ."""
+
+SKEW_MS: Final = 3_600_000
+"""By how much the clocks of the fleet's processes may differ."""
 
 _MARGIN_SECONDS: Final = 1.0
 _LONGEST_FETCH_SECONDS: Final = 60.0
@@ -69,6 +72,12 @@ class Terms:
         return 2 * self.lease_seconds
 
     @property
+    def longest_seconds(self) -> float:
+        """How long a fetch takes at most: others are waited for in vain, and then it is made."""
+        calls = 2 * self.timeout_seconds
+        return self.patience_seconds + self.fetch_timeout_seconds + calls + _MARGIN_SECONDS
+
+    @property
     def cooldown_ms(self) -> int:
         """The cooldown less the time of a call.
 
@@ -80,12 +89,16 @@ class Terms:
 
     def enough_ms(self, fresh_seconds: float) -> int:
         """How old a set of this freshness may be for others to take it instead of asking."""
-        seconds = max(self.cooldown_seconds, min(fresh_seconds, self.max_fresh_seconds) / 2)
-        return round(seconds * 1000)
+        return round(max(self.cooldown_seconds * 1000, self.fresh_ms(fresh_seconds) / 2))
+
+    def fresh_ms(self, fresh_seconds: float) -> int:
+        """How long a set of this freshness counts as fresh."""
+        return round(min(fresh_seconds, self.max_fresh_seconds) * 1000)
 
     def usable_ms(self, fresh_seconds: float) -> int:
         """How old a set of this freshness may be where no newer one is to be had."""
-        return min(round((fresh_seconds + self.stale_if_error_seconds) * 1000), _LONGEST_LIFE_MS)
+        usable_ms = self.fresh_ms(fresh_seconds) + self.stale_if_error_seconds * 1000
+        return round(min(usable_ms, _LONGEST_LIFE_MS))
 
     @property
     def attempt_life_ms(self) -> int:

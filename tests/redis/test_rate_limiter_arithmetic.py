@@ -182,7 +182,9 @@ class Model:
             assert used <= level.high
             assert level.low <= used or outcome.used == CUT
             assert (outcome.lacking > 0) <= (not is_granted)
-            assert Fraction(outcome.lacking, scale) <= max(Fraction(0), lack[1])
+            # Sums beyond 2**53 are not exact, and never those of a call that is granted.
+            units = 2 * len(charges) if outcome.lacking > CUT // 2 else 0
+            assert Fraction(outcome.lacking - units, scale) <= max(Fraction(0), lack[1])
             in_one_unit = {each.plan.scale for each in charges if each.key == charge.key} == {scale}
             if not is_granted and in_one_unit and outcome.lacking < CUT // 2:
                 assert Fraction(outcome.lacking, scale) >= lack[0]
@@ -255,7 +257,7 @@ def test_decides_as_the_limiter_in_memory_does(
         assert is_granted == decision.allowed
         for charge, outcome, expected in zip(charges, outcomes, decision.states, strict=True):
             state = charge.plan.state(outcome.used, outcome.lacking)
-            assert state.remaining == min(expected.remaining, charge.plan.burst)
+            assert state.remaining == expected.remaining
             assert state.reset_after_seconds == pytest.approx(
                 expected.reset_after_seconds, abs=1.1e-6
             )

@@ -284,6 +284,14 @@ class TestLimitsThatCannotBe:
                 decision = await ask(one, of, cost=3)
                 assert (decision.allowed, decision.is_degraded) == (True, False)
 
+    async def test_what_lacks_may_be_beyond_counting(self, redis_server: RedisServer) -> None:
+        """One bucket many times in a call, whose sum is too large for a number: refused."""
+        of = limit(per_seconds=1 / 3, burst=1)
+        async with limiter(redis_server.url) as one:
+            for _ in range(2):
+                decision = await ask(one, *[of] * 10)
+                assert (decision.allowed, decision.is_degraded) == (False, False)
+
 
 async def test_a_lease_of_more_than_the_burst_is_refused(redis_server: RedisServer) -> None:
     """It could never be taken."""

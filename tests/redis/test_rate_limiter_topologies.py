@@ -237,4 +237,5 @@ class TestCluster:
             for key in keys:
                 await until_exact(one, of, key=key)
                 (state,) = (await one.acquire(requests(of, key, cost=0))).states
-                assert 3 <= state.remaining <= 4
+                # What was taken before is given back; of the last nobody knows.
+                assert state.remaining in ((3, 4) if key == keys[-1] else (4,))

@@ -17,6 +17,7 @@ from authkit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from authkit_redis.audit_streams.lines import Line
+    from authkit_redis.audit_streams.reader import AuditReader
     from authkit_redis.link import Link
 
 __all__ = ["export"]
@@ -63,58 +64,51 @@ def export(
     with 1 when it is not: Redis does not answer, or the output takes no more; with 2 when
     something is missing or wrong; with 130 when it is interrupted.
     """
-    exported = _Exported()
     with ending(_NAME, when_nobody_reads=FAILED):
         if group is None and (consumer is not None or is_following):
             raise ConfigurationError(
                 f"{'--follow' if is_following else '--consumer'} has no meaning without --group"
             )
         link, prefix = redis_link()
+        from authkit_redis.audit_streams.reader import AuditReader
+
         output = StandardOutput() if file is None else FileOutput(file)
-        coming = _batches(link, prefix, group, consumer, is_following=is_following)
+        reader = AuditReader(link, prefix=prefix)
+        if group is None:
+            coming = reader.history()
+        else:
+            consumer = _CONSUMER if consumer is None else consumer
+            coming = reader.export(group, consumer, follow=is_following)
+        exported = _Exported(reader)
         try:
-            asyncio.run(_write(coming, output, exported))
+            asyncio.run(_write(link, coming, output, exported))
         finally:
             say(_NAME, str(exported))
 
 
 class _Exported:
-    """Counts what was written."""
+    """Counts what was written, and what could not be."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: AuditReader) -> None:
         self.events = 0
         self.odd = 0
+        self._reader = reader
 
     def __str__(self) -> str:
         odd = f", {self.odd} of them not as authkit writes them" if self.odd else ""
-        return f"{self.events} event{'' if self.events == 1 else 's'} exported{odd}"
+        passed = self._reader.oversized_total
+        oversized = f"; {passed} too large for an event passed over" if passed else ""
+        return f"{self.events} event{'' if self.events == 1 else 's'} exported{odd}{oversized}"
 
 
-async def _write(batches: AsyncGenerator[list[Line]], output: Output, exported: _Exported) -> None:
+async def _write(
+    link: Link, batches: AsyncGenerator[list[Line]], output: Output, exported: _Exported
+) -> None:
     """Writes each batch, which is acknowledged when the next one is asked for."""
-    async with aclosing(batches):
+    async with link, aclosing(batches):
         async for batch in batches:
             lines = [plain_line(line.line) for line in batch]
             # Whoever reads the output may be slow, and a disk is.
             await asyncio.to_thread(output.write, [line + b"\n" for line in lines])
             exported.events += len(lines)
             exported.odd += sum(line != read.line for line, read in zip(lines, batch, strict=True))
-
-
-async def _batches(
-    link: Link, prefix: str, group: str | None, consumer: str | None, *, is_following: bool
-) -> AsyncGenerator[list[Line]]:
-    """What is to be exported; each batch is done with when the next one is asked for."""
-    from authkit_redis.audit_streams.history import history
-    from authkit_redis.audit_streams.reader import AuditReader
-
-    async with link:
-        if group is None:
-            coming = history(link, prefix=prefix)
-        else:
-            consumer = _CONSUMER if consumer is None else consumer
-            reader = AuditReader(link, prefix=prefix)
-            coming = reader.export(group, consumer, follow=is_following)
-        async with aclosing(coming):
-            async for batch in coming:
-                yield batch

@@ -8,8 +8,9 @@ import pytest
 
 from authkit.audit import AuditTrail, chain_event
 from authkit.errors import ConfigurationError
+from authkit.interfaces import StateChange
 from authkit.testing import ManualClock
-from tests.unit.audit.sinks import ControlledSink, EnteredSink, request, until
+from tests.unit.audit.sinks import ControlledSink, EnteredSink, ObservableSink, request, until
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +119,37 @@ def test_anchors_that_make_no_sense_are_refused() -> None:
         AuditTrail(sink, anchor_sink=sink, chain_key=KEY)
     with pytest.raises(ConfigurationError, match="anchor_seconds"):
         AuditTrail(sink, anchor_seconds=0)
+
+
+async def test_of_copies_that_wait_the_oldest_give_way() -> None:
+    """The newest anchor covers what they do; listeners are told that the place fails."""
+    clock, sink, copies = ManualClock(), ControlledSink(), ObservableSink()
+    copies.error = OSError()
+    changes: list[StateChange] = []
+    trail = AuditTrail(
+        sink,
+        chain_key=KEY,
+        anchor_sink=copies,
+        retry_seconds=0.001,
+        retry_max_seconds=0.001,
+        linger_seconds=0.0001,
+        clock=clock,
+    )
+    trail.observe(changes.append)
+    assert len(copies.listeners) == 1, "its own changes are passed on"
+    async with trail:
+        for _ in range(240):
+            trail.append_request(request())
+            await until(lambda: not trail.stats()["queued"])
+            clock.advance(60)
+        await until(lambda: copies.attempts)
+        copies.error = None
+    assert [(change.name, change.new) for change in changes] == [
+        ("ObservableSink (anchors)", "failing"),
+        ("ObservableSink (anchors)", "ok"),
+    ]
+    made = [event for event in sink.events if event.type == "audit.anchor"]
+    dropped = trail.stats()["anchors_dropped_total"]
+    assert dropped >= len(made) - 101 - len(copies.attempts[0]) > 0
+    assert copies.events[-1] == made[-1]
+    assert len(copies.events) == len(made) - dropped

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
+import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from authkit.audit import RequestRecord
 from authkit.audit.records import ControlRecord, readable_event
 from authkit.event_lines import MAX_LINE_BYTES, event_of_line, json_line
-from authkit.interfaces import RevocationScope
+from authkit.interfaces import AuditEvent, RevocationScope
 
 HASH = hashlib.sha256(b"token").hexdigest()
 
@@ -230,3 +233,19 @@ def test_an_unreadable_control_record_keeps_its_type() -> None:
     control = ControlRecord(1.0, "token.revoked", "accepted", {"data": Unreadable()})
     event = readable_event(control, "p", 1)
     assert (event.type, event.code) == ("token.revoked", "audit_record_unreadable")
+
+
+def test_the_event_of_a_record_is_as_good_as_any() -> None:
+    """It equals one made by its constructor, and nothing of it can be changed any more."""
+    event = record().event("producer-1", 7)
+    assert type(event) is AuditEvent
+    assert event == AuditEvent(
+        **{field.name: getattr(event, field.name) for field in fields(event)}
+    )
+    assert replace(event, sequence=8).sequence == 8
+    assert copy.deepcopy(event) == pickle.loads(pickle.dumps(event)) == event
+    for field in fields(event):
+        with pytest.raises(FrozenInstanceError):
+            setattr(event, field.name, None)
+    with pytest.raises((AttributeError, TypeError)):
+        event.other = 1

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authkit.audit import chain_event
 from authkit.audit.findings import AuditFault
 from authkit.audit.verification import ChainVerification, read_anchors
-from tests.unit.audit.trails import KEY, lines_of, verify
+from authkit.event_lines import event_of_line
+from tests.unit.audit.sinks import request
+from tests.unit.audit.trails import KEY, anchor, chained, line, lines_of, verify
 
 
 def changed(line: bytes, **members: Any) -> bytes:
@@ -120,3 +124,47 @@ def test_any_one_change_of_a_trail_is_found(data: st.DataObject) -> None:
             del lines[at:]
     with pytest.raises(AuditFault):
         verify(lines, anchors=anchors)
+
+
+def found(lines: list[bytes], **options: Any) -> str:
+    with pytest.raises(AuditFault) as raised:
+        verify(lines, **options)
+    return raised.value.kind
+
+
+def test_anchors_that_are_no_events_or_contradict_each_other_are_refused() -> None:
+    """Before a line of the trail is read."""
+    with pytest.raises(AuditFault) as raised:
+        read_anchors([b"nonsense\n"], KEY)
+    assert raised.value.kind == "not_an_event"
+    both = [chained("p", [anchor(is_last=is_last)])[0] for is_last in (True, False)]
+    for anchors in (read_anchors(both, KEY), [event_of_line(changed(L[-1], subject="x"))]):
+        assert found(L, anchors=anchors) == "bad_anchor"
+
+
+def test_an_anchor_that_names_another_place_is_found() -> None:
+    """Only whoever has the key could have made it."""
+    record = anchor()
+    lines = chained("p", [request(1), record])
+    lying = replace(record.event("p", 2), data={"previous": "0" * 64, "is_last": True})
+    first = event_of_line(lines[0]).chain or ""
+    lines[1] = line(replace(lying, chain=chain_event(KEY, first, lying)))
+    assert found(lines) == "bad_anchor"
+
+
+def test_what_is_missing_is_told_whatever_comes_behind_it() -> None:
+    """Also where the next line is no event."""
+    assert found([L[0], L[2], b"nonsense\n"]) == "gap"
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repetition from long ago is out of order, and one does not wait for ever for a line."""
+    monkeypatch.setattr("authkit.audit.verification._WINDOW", 3)
+    long = lines_of("p", 12)
+    assert verify([*long, long[-3]]).producers[0].repeated == 1
+    assert found([*long, long[-4]]) == "reordered"
+    assert found([*long[:2], *long[3:5], long[2]]) == "reordered"
+    with pytest.raises(AuditFault, match="line 3: event 4") as raised:
+        verify([*long[:2], *long[3:], b"nonsense\n"])
+    assert raised.value.kind == "gap"
+    assert found([*long[:2], *long[3:], long[2]]) == "gap", "it came too late to be told apart"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from authkit_redis.link import OutcomeUnknown, Script
 pytestmark = pytest.mark.anyio
 
 
+@cache
 def limit(name: str = "hot", *, burst: int = 1_000) -> RateLimit:
     return RateLimit(name=name, rate=1, per_seconds=3_600.0, burst=burst, by="subject")
 
@@ -240,6 +242,18 @@ async def test_a_refill_without_an_answer_is_everybodys_outage() -> None:
     bench.server.is_down = False
     bench.clock.advance(2.0)
     assert not (await bench.ask()).is_degraded
+
+
+async def test_a_call_of_several_limits_without_an_answer_is_an_outage_too() -> None:
+    """Nobody waits in vain right after it; the first answer ends it."""
+    bench = Bench()
+    bench.server.is_down = True
+    for _ in range(3):
+        assert (await bench.ask(limit("one"), limit("other"))).is_degraded
+    assert bench.server.calls == 1
+    bench.server.is_down = False
+    bench.clock.advance(1.5)
+    assert not (await bench.ask(limit("one"), limit("other"))).is_degraded
 
 
 async def test_what_is_leased_does_not_end_an_outage() -> None:
