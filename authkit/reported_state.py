@@ -30,11 +30,20 @@ class ReportedState:
         listener_errors_total: how often a listener raised.
     """
 
-    __slots__ = ("_clock", "_interface", "_listeners", "_name", "current", "listener_errors_total")
+    __slots__ = (
+        "_clock",
+        "_interface",
+        "_is_alarmed",
+        "_listeners",
+        "_name",
+        "current",
+        "listener_errors_total",
+    )
 
     def __init__(self, interface: str, name: str, clock: Clock, *, state: str = AVAILABLE) -> None:
         self._interface = interface
         self._name = name
+        self._is_alarmed = False
         self._clock = clock
         self._listeners: list[Callable[[StateChange], None]] = []
         self.current: str = state
@@ -57,8 +66,11 @@ class ReportedState:
         if state == old:
             return
         self.current = state
+        # The end of what was logged as an error is logged as loudly as a default logger shows.
+        good = logging.WARNING if self._is_alarmed else logging.INFO
+        self._is_alarmed = code is not None
         _logger.log(
-            logging.INFO if code is None else logging.ERROR,
+            good if code is None else logging.ERROR,
             "%s in %s: %s, was %s%s",
             self._interface,
             self._name,

@@ -206,6 +206,11 @@ class RedisBackends:
             clock=clock,
         )
 
+    @property
+    def link(self) -> Link:
+        """What the backends use, for an AuditReader or a backend with settings of its own."""
+        return self._link
+
     def keys(
         self,
         source: KeySource,

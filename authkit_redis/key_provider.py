@@ -39,6 +39,9 @@ class RedisKeyProvider(KeySetProvider):
         max_keys: a set of more keys is refused as a whole.
         redis_timeout_seconds: for one call to Redis.
 
+    Attributes:
+        issuer: whose keys they are; a TrustedIssuer of another name refuses them.
+
     Raises:
         ConfigurationError: a value has no sense, or there is neither a secret nor
             `insecure_trust_redis=True`.
@@ -65,6 +68,7 @@ class RedisKeyProvider(KeySetProvider):
         redis_timeout_seconds: float = 0.25,
     ) -> None:
         clock = SystemClock() if clock is None else clock
+        self.issuer: str = issuer
         self._shared = RedisKeySource(
             link,
             source,
@@ -92,6 +96,8 @@ class RedisKeyProvider(KeySetProvider):
             min_fresh_seconds=min_fresh_seconds,
             max_fresh_seconds=max_fresh_seconds,
             max_keys=max_keys,
+            # Where it has waited for another process in vain, there is time left to ask by itself.
+            longest_fetch_seconds=self._shared.longest_seconds,
         )
 
     def stats(self) -> Mapping[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from authkit.clock import Clock, SystemClock
 from authkit.errors import ConfigurationError
-from authkit.interfaces import LimitDecision, LimitRequest, RateLimit, StateChange
+from authkit.interfaces import LimitDecision, LimitRequest, StateChange
 from authkit.limit_decisions import limit_decision
 from authkit.reported_state import AVAILABLE, ReportedState
 from authkit_redis.arguments import is_number, require_seconds
@@ -25,11 +25,11 @@ from authkit_redis.limits.charging import (
 from authkit_redis.limits.circuit import EVERYWHERE, Circuit
 from authkit_redis.limits.denials import Denials
 from authkit_redis.limits.leases import Leases
-from authkit_redis.limits.plans import Plan, Plans
-from authkit_redis.limits.scripts import CHECK, FOREIGN, TAKE_ONE
+from authkit_redis.limits.plans import Keys, Plan, Plans
+from authkit_redis.limits.policy_watch import PolicyWatch
+from authkit_redis.limits.scripts import FOREIGN, TAKE_ONE
 from authkit_redis.limits.stand_in import StandIn
 from authkit_redis.link import Link, LinkError, OutcomeUnknown, ReplyError
-from authkit_redis.server_policy import admission
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -40,8 +40,6 @@ __all__ = ["RedisRateLimiter"]
 
 _DEGRADED, _EVICTING = "degraded", "evicting"
 _OF_THE_KEYS = frozenset({FOREIGN, "CROSSSLOT", "WRONGTYPE"})
-_TRIAL = RateLimit(name="authkit trial", rate=1_000, per_seconds=1.0, burst=1_000, by="issuer")
-"""Names a bucket to try the commands on."""
 
 
 class RedisRateLimiter:
@@ -58,8 +56,8 @@ class RedisRateLimiter:
     While Redis does not answer, each process grants alone, within `fallback_share` of every limit,
     and says so with `is_degraded`.  A call that ended without an answer may have been counted; it
     is not repeated, and is decided in this process.  So P processes and an outage of t seconds add
-    at most P * `fallback_share` * (burst + rate * t / per_seconds) calls to what a limit allows; a
-    server that comes back empty adds its burst.
+    at most P * (max(1, share * burst) + share * rate * t / per_seconds) calls to what a limit
+    allows; a server that comes back empty adds its burst.
 
     A limit in `leases` is granted in this process from calls taken in advance, which saves most
     round trips of a very hot key: an interval sees at most as many calls more as all processes
@@ -102,13 +100,14 @@ class RedisRateLimiter:
     ) -> None:
         require_seconds(timeout_seconds=timeout_seconds)
         if not (is_number(fallback_share) and 0 < fallback_share <= 1):
-            raise ConfigurationError("fallback_share must be above 0 and at most 1")
+            raise ConfigurationError("fallback_share must be a number above 0 and at most 1")
+        if type(max_keys) is not int:
+            raise ConfigurationError("max_keys must be a whole number")
         clock = SystemClock() if clock is None else clock
         self._link = link
         self._monotonic = clock.monotonic
         self._timeout_seconds = float(timeout_seconds)
         self._plans = Plans(prefix, secret, leases)
-        self._known_plans = self._plans.known
         self._charging = Charging(
             link, self._timeout_seconds, failed=self._failed, answered=self._answered
         )
@@ -117,10 +116,11 @@ class RedisRateLimiter:
         self._circuit = Circuit(self._timeout_seconds)
         self._stand_in = StandIn(fallback_share, max_keys)
         self._state = ReportedState("limiter", "redis", clock)
+        trial = Keys(prefix, secret).of("trial", secrets.token_hex(8))
+        self._policy = PolicyWatch(link, trial, self._timeout_seconds, self._learnt)
         self._entered = 0
         self._is_evicting = False
-        self._allowed_total = self._refused_total = 0
-        self._failures_total = self._unknown_total = 0
+        self._allowed_total = self._refused_total = self._failures_total = self._unknown_total = 0
 
     async def acquire(self, requests: Sequence[LimitRequest]) -> LimitDecision:
         """Charges all of the requests, or none of them; see `RateLimiter.acquire`.
@@ -136,7 +136,7 @@ class RedisRateLimiter:
         if len(requests) == 1 and self._circuit.is_closed:
             # What a request costs that meets nothing unusual: the rest is left to the general way.
             request = requests[0]
-            plan = self._known_plans.get(id(request.limit))
+            plan = self._plans.known.get(id(request.limit))
             if plan is not None and request.cost == 1:
                 key = plan.keys.get(request.key) or plan.key(request.key)
                 if plan.lease:
@@ -257,11 +257,15 @@ class RedisRateLimiter:
         await self._link.__aenter__()
         try:
             if not self._entered:
-                await self._try()
+                await self._policy.look()
+        except LinkError as error:
+            self._failed(EVERYWHERE, error)
         except BaseException:
             await self._link.__aexit__(None, None, None)
             raise
         self._entered += 1
+        if self._entered == 1:
+            self._policy.start()
         return self
 
     async def __aexit__(
@@ -272,22 +276,13 @@ class RedisRateLimiter:
     ) -> None:
         """Leaves the link."""
         self._entered -= 1
+        if not self._entered:
+            await self._policy.stop()
         await self._link.__aexit__(kind, error, trace)
 
-    async def _try(self) -> None:
-        charge = self._charge(LimitRequest(limit=_TRIAL, key=secrets.token_hex(8)))
-        try:
-            self._is_evicting = await admission(
-                self._link,
-                "limiter",
-                CHECK,
-                (charge.key,),
-                (),
-                timeout_seconds=self._timeout_seconds,
-            )
-        except LinkError as error:
-            self._failed(EVERYWHERE, error)
-        else:
+    def _learnt(self, is_evicting: bool) -> None:
+        self._is_evicting = is_evicting
+        if self._circuit.is_closed:
             self._report_available()
 
     def _report_available(self) -> None:

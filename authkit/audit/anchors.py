@@ -23,7 +23,8 @@ class Anchors:
     Args:
         backlog: gets them.
         clock: tells when they are due, and dates them.
-        seconds: how long an event that is written may be without an anchor behind it.
+        seconds: how long an event that is written may be without an anchor behind it.  Before the
+            first anchor it may not be at all: a trail without any can vanish unnoticed.
         copier: gets a copy of each anchor that is written, or None.
     """
 
@@ -51,8 +52,8 @@ class Anchors:
         self._is_under_way = False
         self._is_ended = True
 
-    def written(self, events: Sequence[AuditEvent]) -> None:
-        """Notes that the sink has these events."""
+    def written(self, events: Sequence[AuditEvent], *, is_closing: bool) -> None:
+        """Notes that the sink has these events; on closing the last anchor is the only one due."""
         last = events[-1]
         self._is_ended = last.type == ANCHOR_TYPE and last.data.get("is_last") is True
         anchor = None
@@ -66,7 +67,7 @@ class Anchors:
                 self._copier.append(anchor)
         if last is not anchor and self._since is None:
             self._since = self._clock.monotonic()
-        if self._seconds_left() == 0.0:
+        if not is_closing and self._seconds_left() == 0.0:
             self._append(is_last=False)
 
     def on_empty(self, is_closing: bool) -> float | None:
@@ -108,6 +109,8 @@ class Anchors:
         """Until an anchor is due; None while every event has one."""
         if self._since is None or self._is_under_way:
             return None
+        if not self._total:
+            return 0.0
         return max(self._since + self._seconds - self._clock.monotonic(), 0.0)
 
     def _append(self, *, is_last: bool) -> None:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from time import sleep
+from collections.abc import Sequence
 from typing import Final
 
+from authkit.audit.file_lock import FileLock, is_in_place, open_file
 from authkit.audit.log_lines import log_lines
 from authkit.errors import ConfigurationError
 from authkit.event_lines import MAX_LINE_BYTES, NotAnEvent, event_of_line
-
-if sys.platform != "win32":
-    from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 __all__ = ["AuditFile", "PartlyWritten"]
 
 # How every line of an audit event begins.
 _BEGINNING: Final = b'{"schema":'
-_LOCK_ATTEMPTS: Final = 400
-_LOCK_PAUSE_SECONDS: Final = 0.005
+_OTHERS_MAY_WRITE: Final = 0o022
 
 
 class PartlyWritten(Exception):
@@ -53,40 +47,39 @@ class AuditFile:
             raise ConfigurationError("a FileAuditSink needs a POSIX system")
         self._path = path
         self._fsync = fsync
+        self._lock = FileLock(f"{path}.lock")
         self._descriptor: int | None = None
 
     def open(self) -> int:
         """The descriptor of the file that is at the path now; makes it where there is none.
 
         Raises:
-            OSError: it cannot be opened, or is no regular file.
+            OSError: it cannot be opened, or is no regular file, or its lock cannot be.
         """
-        # The process may go to another directory later.
-        self._path = os.path.abspath(self._path)
         if self._descriptor is not None:
-            if self._is_in_place(self._descriptor):
+            if is_in_place(self._descriptor, self._path):
                 return self._descriptor
-            self.close()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        is_new = False
+            self._close()
+        elif not os.path.isabs(self._path):
+            # The process may go to another directory later.
+            self._path = os.path.abspath(self._path)
+            self._lock = FileLock(f"{self._path}.lock")
+        self._descriptor, is_new = open_file(self._path)
         try:
-            descriptor = os.open(self._path, flags)
-        except FileNotFoundError:
-            descriptor = os.open(self._path, flags | os.O_CREAT, 0o600)
-            is_new = True
-        self._descriptor = descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            self.close()
-            raise OSError(errno.EINVAL, "Not a regular file")
+            self._lock.open()
+        except OSError:
+            self._close()
+            raise
+        if os.fstat(self._descriptor).st_mode & _OTHERS_MAY_WRITE:
+            log_lines.warning("audit: others than its owner may write to %s", self._path)
         if is_new and self._fsync:
             self._sync_directory()
-        return descriptor
+        return self._descriptor
 
     def close(self) -> None:
         """Closes the file; it is opened again when it is needed."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        self._close()
+        self._lock.close()
 
     def append(self, lines: Sequence[bytes]) -> None:
         """Appends all of the lines, or none of them.
@@ -95,7 +88,8 @@ class AuditFile:
             OSError: none is written.
             PartlyWritten: it cannot be written any more, nor be shortened.
         """
-        with self._locked() as descriptor:
+        with self._lock.held():
+            descriptor = self.open()
             lead = _mend(descriptor, self._path)
             start = os.fstat(descriptor).st_size
             data = lead + b"".join(lines)
@@ -113,23 +107,11 @@ class AuditFile:
                     raise PartlyWritten(whole) from error
                 raise
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The file, under the lock that all who append hold in turn."""
-        _lock(descriptor := self.open())
-        # While this one waited, somebody may have renamed the file.
-        while not self._is_in_place(descriptor):
-            _lock(descriptor := self.open())
-        try:
-            yield descriptor
-        finally:
-            flock(descriptor, LOCK_UN)
-
-    def _is_in_place(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
-        except FileNotFoundError:
-            return False
+    def _close(self) -> None:
+        """Without the lock, which may be held."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def _sync_directory(self) -> None:
         directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_CLOEXEC)
@@ -139,39 +121,56 @@ class AuditFile:
             os.close(directory)
 
 
-def _lock(descriptor: int) -> None:
-    for _ in range(_LOCK_ATTEMPTS):
-        try:
-            flock(descriptor, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            # Waiting for ever would keep this process from ending when the other one is stopped.
-            sleep(_LOCK_PAUSE_SECONDS)
-        else:
-            return
-    raise OSError(errno.EAGAIN, "Another process holds the file's lock")
-
-
 def _mend(descriptor: int, path: str) -> bytes:
     """Cuts a torn last line off, and returns what has to stand before the next line."""
-    size = os.fstat(descriptor).st_size
+    status = os.fstat(descriptor)
+    size = status.st_size
     if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
         return b""
-    start = max(0, size - MAX_LINE_BYTES)
-    end = os.pread(descriptor, size - start, start)
-    torn = end[end.rfind(b"\n") + 1 :]
-    try:
-        event_of_line(torn)
-    except NotAnEvent:
-        # After a crash of the machine there may be zeros where nothing was written yet.
-        text = torn.rstrip(b"\0")
-        if not (text.startswith(_BEGINNING) or _BEGINNING.startswith(text)):
-            raise OSError(errno.EINVAL, "It ends in something that is no audit line") from None
-    else:
+    end = _end_of_text(descriptor, size)
+    start = max(0, end - MAX_LINE_BYTES)
+    last = os.pread(descriptor, end - start, start)
+    last = last[last.rfind(b"\n") + 1 :]
+    is_whole = _is_event(last)
+    if not (is_whole or _may_begin_a_line(last)) or not _is_audit_file(descriptor):
+        raise OSError(errno.EINVAL, "It ends in something that is no audit line")
+    kept = end if is_whole else end - len(last)
+    # What another user has written is not ours to cut.
+    if kept == size or status.st_uid != os.geteuid():
         return b"\n"
     try:
-        os.ftruncate(descriptor, size - len(torn))
+        os.ftruncate(descriptor, kept)
     except OSError:
         # A file may be append-only.
         return b"\n"
-    log_lines.warning("audit: cut a torn line of %d bytes off %s", len(torn), path)
-    return b""
+    log_lines.warning("audit: cut a torn line of %d bytes off %s", size - kept, path)
+    return b"\n" if is_whole else b""
+
+
+def _end_of_text(descriptor: int, size: int) -> int:
+    """Where the zeros begin that a crash of the machine leaves where nothing was written yet."""
+    end = size
+    while end:
+        start = max(0, end - MAX_LINE_BYTES)
+        text = os.pread(descriptor, end - start, start).rstrip(b"\0")
+        if text:
+            return start + len(text)
+        end = start
+    return 0
+
+
+def _is_event(line: bytes) -> bool:
+    try:
+        event_of_line(line)
+    except NotAnEvent:
+        return False
+    return True
+
+
+def _may_begin_a_line(text: bytes) -> bool:
+    return text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
+
+
+def _is_audit_file(descriptor: int) -> bool:
+    """Nothing is cut off a file that does not begin as ours do, whatever it ends in."""
+    return _may_begin_a_line(os.pread(descriptor, len(_BEGINNING), 0).rstrip(b"\0"))

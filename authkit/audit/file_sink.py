@@ -46,9 +46,13 @@ class FileAuditSink(Reentrant):
     before it raises.  A line that a crash has torn is cut off by the next process that writes.
     A batch that is given again after a failure or a cancellation is not written twice.
 
-    Several processes may share the file: each batch is written under a lock of the operating
-    system (`flock`), which ends with its process.  It may be rotated by renaming it; the next
-    batch then makes a new one, which its owner alone can read and write.
+    Several processes of one user may share the file: each batch is written under a lock of the
+    operating system (`flock`), which ends with its process.  It is that of an empty file beside
+    it, named with `.lock` behind, which nobody else can open: so whoever may only read the trail
+    cannot keep it from being written.  The file may be rotated by renaming it; the next batch then
+    makes a new one, which its owner alone can read and write.
+
+    A symbolic link is not followed, and what another user owns is appended to, but never cut.
 
     Files block, so each batch is written in a thread, one batch at a time.
 
@@ -61,7 +65,7 @@ class FileAuditSink(Reentrant):
 
     Raises:
         ConfigurationError: the path is none; on entering, it is not that of a file that can be
-            written, or there is no such directory.
+            written, or there is no such directory, or the file of the lock cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fsync: bool = True) -> None:

@@ -19,6 +19,7 @@ FaultKind = Literal[
     "cut_tail",
     "rewritten",
     "bad_anchor",
+    "unproven",
 ]
 
 
@@ -81,8 +82,11 @@ class VerificationReport:
         lines: how many were read.
         producers: what was found of each, in order of first appearance.
         absent: producers that anchors name and the trail does not, where older events were removed.
+        unproven: producers of which one event is left, and nothing proves it: anybody who can write
+            to the trail could have made it.
     """
 
     lines: int
     producers: tuple[ProducerReport, ...]
     absent: tuple[str, ...]
+    unproven: tuple[str, ...]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from logging import INFO
 
 from authkit.audit.handler_errors import HandlerErrors
+from authkit.audit.one_thread import OneThread
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.event_lines import json_line
 from authkit.interfaces import AuditEvent, AuditSink
@@ -56,7 +55,7 @@ class LoggingAuditSink:
         if not logger_name:
             raise ConfigurationError("the audit log needs a logger of its own, so name it")
         self._logger = logging.getLogger(logger_name)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="authkit-audit")
+        self._thread = OneThread()
         # The batch that was given last and how far it got; used in the thread only.
         self._keys: list[tuple[str, int]] = []
         self._done = 0
@@ -71,7 +70,7 @@ class LoggingAuditSink:
         """
         batch = tuple(events)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
+            await self._thread.run(lambda: self._write(batch))
         except Exception as error:
             raise BackendUnavailable("audit", "a log handler failed") from error
 

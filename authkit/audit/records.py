@@ -17,6 +17,7 @@ from authkit.audit.fitting import (
     fit_text,
     fit_time,
 )
+from authkit.errors import ConfigurationError
 from authkit.interfaces import AuditEvent, Outcome
 
 __all__ = [
@@ -186,6 +187,10 @@ class ControlRecord(RequestRecord):
 
     Attributes:
         type: the event's, dotted.
+
+    Raises:
+        ConfigurationError: it is that of an anchor, which a reader would take for a place in the
+            chain, and find a forged one.
     """
 
     __slots__ = ("type",)
@@ -205,6 +210,8 @@ class ControlRecord(RequestRecord):
             fields.get("trace_id"),
             fields.get("data"),
         )
+        if kind == ANCHOR_TYPE:
+            raise ConfigurationError(f"an event {ANCHOR_TYPE} is made by the trail itself")
         self.type: str = kind
 
     def event(self, producer: str, sequence: int) -> AuditEvent:
@@ -212,7 +219,7 @@ class ControlRecord(RequestRecord):
         return self._event(fit_name(self.type), producer, sequence)
 
 
-class AnchorRecord(ControlRecord):
+class AnchorRecord(RequestRecord):
     """A place in the chain: the backlog adds what stands before it when it takes it.
 
     Attributes:
@@ -222,14 +229,19 @@ class AnchorRecord(ControlRecord):
     __slots__ = ("_is_last", "previous")
 
     def __init__(self, time: float, *, is_last: bool) -> None:
-        super().__init__(time, ANCHOR_TYPE, "accepted", {})
+        super().__init__(
+            time, "accepted", None, None, None, None, None, None, None, None, None, None
+        )
         self.previous: str = ""
         self._is_last = is_last
 
     def event(self, producer: str, sequence: int) -> AuditEvent:
         """The event, which can be checked without the one before it."""
-        self.data = {"previous": self.previous, "is_last": self._is_last}
-        return super().event(producer, sequence)
+        self.data: Mapping[str, Value] | None = {
+            "previous": self.previous,
+            "is_last": self._is_last,
+        }
+        return self._event(ANCHOR_TYPE, producer, sequence)
 
 
 def readable_event(record: RequestRecord, producer: str, sequence: int) -> AuditEvent:

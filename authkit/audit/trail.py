@@ -58,7 +58,7 @@ class AuditTrail(Reentrant):
         chain_key: 32 to 64 secret bytes that key the hash chain of `authkit.audit.chain`; without
             them there is none, and no anchors.
         anchor_seconds: how long an event may stand in the sink without an `audit.anchor` behind
-            it.  There is none while nothing happens, and one at each clean end.
+            it.  The first batch has one at once, and each clean end; silence has none.
         anchor_sink: gets a copy of each anchor once the sink has it, so that a tail that was cut
             off shows: another disk, another machine.  Its failures are counted and harm nothing.
         request_capacity: how many events may wait before request events are dropped.
@@ -182,6 +182,7 @@ class AuditTrail(Reentrant):
 
         Raises:
             BackendUnavailable: `audit`: there was no room within `control_deadline_seconds`.
+            ConfigurationError: the type is `audit.anchor`, which is the trail's own.
         """
         record = ControlRecord(self._clock.time(), type, outcome, fields)
         try:
@@ -276,7 +277,7 @@ class AuditTrail(Reentrant):
     def _on_written(self, events: tuple[AuditEvent, ...]) -> None:
         self._written_total += len(events)
         if self._anchors is not None:
-            self._anchors.written(events)
+            self._anchors.written(events, is_closing=self._writer.is_closing)
         report = self._drops.report(self._clock.monotonic(), is_last=self._backlog.size == 0)
         if report is not None:
             # Where a batch was just written, there is room.

@@ -3,21 +3,26 @@
 What the chain proves, by producer: an event is as it was made, and stands behind the one that it
 was made behind.  A trail that begins with sequence 1 is proven from its first event on.  Where
 older events were removed on purpose (`is_trimmed`) the first event left is proven only if it is an
-anchor, which holds the chain value before it; every event behind it is proven in any case.
+anchor, which holds the chain value before it; every event behind it is proven in any case.  So a
+producer with one event left may be one that never was, and is named in the report.
 
 What the chain cannot prove is where it should end.  An anchor that was kept elsewhere does: the
-trail must reach it, and have the same event there.  What was written after the last anchor can
-still be cut off unseen, by default the events of one minute.
+trail must reach it with events that are proven, and have the same event there.  What was written
+after the last anchor can still be cut off unseen, by default the events of one minute.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Final
 
-from authkit.audit.chain import chain_event
-from authkit.audit.findings import AuditFault, FaultKind, ProducerReport, VerificationReport
+from authkit.audit.chain import canonical_json, chain_event
+from authkit.audit.findings import AuditFault, FaultKind, VerificationReport
+from authkit.audit.fitting import fit_name
 from authkit.audit.records import ANCHOR_TYPE
+from authkit.audit.seen_producer import SeenProducer
 from authkit.event_lines import NotAnEvent, event_of_line
 from authkit.interfaces import AuditEvent
 
@@ -25,21 +30,9 @@ __all__ = ["ChainVerification", "read_anchors"]
 
 # How many lines may stand between an event and its repetition, or its right place.
 _WINDOW: Final = 10_000
-
-
-class _Producer:
-    """What is remembered of one producer."""
-
-    __slots__ = ("chain", "events", "first", "is_ended", "last", "repeated", "unproven")
-
-    def __init__(self, first: int, unproven: int) -> None:
-        self.first = first
-        self.last = first - 1
-        self.chain = ""
-        self.events = 0
-        self.repeated = 0
-        self.unproven = unproven
-        self.is_ended = False
+# How many producers may wait for a second event, the first being unproven: anybody can make those.
+_MAX_UNPROVEN: Final = 100_000
+_is_chain_value = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 def read_anchors(lines: Iterable[bytes | str], key: bytes) -> list[AuditEvent]:
@@ -78,7 +71,8 @@ class ChainVerification:
     What is missing counts as missing once the next 10,000 lines do not have it, so that lines in a
     wrong order are told from lines that are not there.
 
-    What it remembers is bounded: the last 10,000 lines, a few numbers by producer, the anchors.
+    What it remembers is bounded: hashes of the last 10,000 lines, a few numbers by producer, the
+    anchors.  No more than 100,000 producers may have nothing but one event that is not proven.
 
     Args:
         key: the trail's `chain_key`.
@@ -98,9 +92,11 @@ class ChainVerification:
         self._key = key
         self._is_trimmed = is_trimmed
         self._lines = 0
-        self._producers: dict[str, _Producer] = {}
-        # The chain value before each of the last events; the event where that is not known.
-        self._recent: dict[tuple[str, int], str | AuditEvent] = {}
+        self._producers: dict[str, SeenProducer] = {}
+        # How many of them have only one event, which is not proven.
+        self._unproven = 0
+        # The chain value before each of the last events; where that is not known, the line's hash.
+        self._recent: dict[tuple[str, int], str | bytes] = {}
         self._anchored: dict[tuple[str, int], AuditEvent] = {}
         # Whether any event has fitted: then the key is the right one.
         self._is_key_proven = bool(anchors)
@@ -109,13 +105,13 @@ class ChainVerification:
         self._suspicion: AuditFault | None = None
         self._missing = range(0)
         for anchor in anchors:
-            place = (anchor.producer, anchor.sequence)
+            place = _place(anchor)
             known = self._anchored.setdefault(place, anchor)
             if not _is_genuine(key, anchor) or known.chain != anchor.chain:
                 raise AuditFault(
                     "bad_anchor",
-                    f"the anchor at event {anchor.sequence} of {anchor.producer} does not fit the "
-                    "key, or contradicts another one",
+                    f"the anchor at event {anchor.sequence} of {_printable(anchor.producer)} does "
+                    "not fit the key, or contradicts another one",
                     producer=anchor.producer,
                     sequence=anchor.sequence,
                 )
@@ -149,28 +145,30 @@ class ChainVerification:
         """
         if self._suspicion is not None:
             raise self._suspicion
-        absent = []
+        absent = set()
         for name, sequence in sorted(self._anchored, key=lambda place: -place[1]):
             producer = self._producers.get(name)
             if producer is None and self._is_trimmed:
-                absent.append(name)
-            elif producer is None or producer.last < sequence:
-                last = "none of its events" if producer is None else f"event {producer.last}"
+                absent.add(name)
+            elif producer is None or not producer.is_proven or producer.last < sequence:
                 raise AuditFault(
                     "cut_tail",
-                    f"an anchor names event {sequence} of {name}, but the trail ends with {last}",
+                    f"an anchor names event {sequence} of {_printable(name)}, but the trail ends "
+                    f"with {'none of its events' if producer is None else producer.end()}",
                     producer=name,
                     sequence=sequence,
                 )
-        reports = [_report(name, found) for name, found in self._producers.items()]
         return VerificationReport(
-            lines=self._lines, producers=tuple(reports), absent=tuple(sorted(set(absent)))
+            lines=self._lines,
+            producers=tuple([found.report(name) for name, found in self._producers.items()]),
+            absent=tuple(sorted(absent)),
+            unproven=tuple([name for name, one in self._producers.items() if not one.is_proven]),
         )
 
     def _take(self, event: AuditEvent) -> None:
         if event.chain is None:
             raise self._fault("no_chain", event, "has no chain value: this trail has no key")
-        producer = self._producers.get(event.producer)
+        producer = self._producers.get(_place(event)[0])
         if producer is None:
             producer = self._begin(event)
         elif event.sequence <= producer.last:
@@ -182,54 +180,67 @@ class ChainVerification:
         if self._suspicion is None and producer is not None:
             self._check(event, producer)
 
-    def _begin(self, event: AuditEvent) -> _Producer | None:
+    def _begin(self, event: AuditEvent) -> SeenProducer | None:
         """A producer that was not seen before."""
         if event.sequence > 1 and not self._is_trimmed:
             words = f"is its first, but {_events(1, event.sequence - 1)} missing"
             self._suspect("begins_late", event, words, 1)
             return None
-        is_anchored = (
-            event.type == ANCHOR_TYPE or (event.producer, event.sequence) in self._anchored
-        )
-        is_unproven = event.sequence > 1 and not is_anchored
-        producer = _Producer(event.sequence, int(is_unproven))
-        self._producers[event.producer] = producer
+        producer = self._producers[_place(event)[0]] = SeenProducer(event.sequence)
         return producer
 
-    def _check(self, event: AuditEvent, producer: _Producer) -> None:
+    def _check(self, event: AuditEvent, producer: SeenProducer) -> None:
         """The next event in order: does it fit the one before it?"""
-        previous: str | None = producer.chain
-        known = self._anchored.get((event.producer, event.sequence))
+        place = _place(event)
+        known = self._anchored.get(place)
         if producer.events == 0 and event.sequence > 1:
             anchor = known or event
-            previous = _previous(anchor) if anchor.type == ANCHOR_TYPE else None
-        if previous is not None and event.chain != chain_event(self._key, previous, event):
+            if anchor.type != ANCHOR_TYPE:
+                self._take_unproven(event, producer)
+                return
+            previous = _previous(anchor)
+        else:
+            previous = producer.chain
+        if event.chain != chain_event(self._key, previous, event):
             if self._is_key_proven:
                 raise self._fault("edited", event, "does not fit its chain value: it was changed")
             words = "is the first that is checked, and does not fit: is this the right key?"
             raise self._fault("wrong_key", event, words)
-        if previous is not None:
-            self._is_key_proven = True
-            if event.type == ANCHOR_TYPE and _previous(event) != previous:
-                raise self._fault("bad_anchor", event, "is an anchor of another place")
+        self._is_key_proven = True
+        if event.type == ANCHOR_TYPE and _previous(event) != previous:
+            raise self._fault("bad_anchor", event, "is an anchor of another place")
         if known is not None and known.chain != event.chain:
             raise self._fault("rewritten", event, "is not the one that an anchor names")
-        self._recent[event.producer, event.sequence] = event if previous is None else previous
+        if producer.events and not producer.is_proven:
+            self._unproven -= 1
+        producer.take(event, is_proven=True)
+        self._remember(place, previous)
+
+    def _take_unproven(self, event: AuditEvent, producer: SeenProducer) -> None:
+        """The first event left where older ones were removed: only the next one can be checked."""
+        if not _is_chain_value(event.chain or ""):
+            raise self._fault("edited", event, "has a chain value that is none: it was changed")
+        self._unproven += 1
+        if self._unproven > _MAX_UNPROVEN:
+            words = f"is one of {self._unproven} that stand alone, and that nothing proves"
+            raise self._fault("unproven", event, words)
+        producer.take(event, is_proven=False)
+        self._remember(_place(event), _digest(event))
+
+    def _remember(self, place: tuple[str, int], mark: str | bytes) -> None:
+        self._recent[place] = mark
         if len(self._recent) > _WINDOW:
             del self._recent[next(iter(self._recent))]
-        producer.last, producer.chain = event.sequence, event.chain or ""
-        producer.events += 1
-        producer.is_ended = event.type == ANCHOR_TYPE and event.data.get("is_last") is True
 
-    def _repeat(self, event: AuditEvent, producer: _Producer) -> None:
+    def _repeat(self, event: AuditEvent, producer: SeenProducer) -> None:
         """An event that was passed already: again the same, or out of order?"""
-        before = self._recent.get((event.producer, event.sequence))
+        before = self._recent.get(_place(event))
         if before is None:
             raise self._fault("reordered", event, f"comes behind event {producer.last}")
         if isinstance(before, str):
             is_same = event.chain == chain_event(self._key, before, event)
         else:
-            is_same = event == before
+            is_same = _digest(event) == before
         if not is_same:
             raise self._fault("contradicted", event, "comes again with another content")
         producer.repeated += 1
@@ -245,15 +256,27 @@ class ChainVerification:
             raise fault
 
     def _fault(self, kind: FaultKind, event: AuditEvent, words: str) -> AuditFault:
-        # The producer is whatever the line says; what is printed must be printable.
-        name = event.producer if event.producer.isprintable() else ascii(event.producer)
         return AuditFault(
             kind,
-            f"line {self._lines}: event {event.sequence} of {name[:100]} {words}",
+            f"line {self._lines}: event {event.sequence} of {_printable(event.producer)} {words}",
             line=self._lines,
             producer=event.producer,
             sequence=event.sequence,
         )
+
+
+def _place(event: AuditEvent) -> tuple[str, int]:
+    """Its producer, of which no name is too long to be remembered, and its sequence."""
+    return fit_name(event.producer), event.sequence
+
+
+def _printable(name: str) -> str:
+    """A producer's name, which is whatever a line says, fit to be printed."""
+    return (name if name.isprintable() else ascii(name))[:100]
+
+
+def _digest(event: AuditEvent) -> bytes:
+    return sha256(canonical_json(event) + (event.chain or "").encode()).digest()
 
 
 def _previous(anchor: AuditEvent) -> str:
@@ -267,15 +290,3 @@ def _is_genuine(key: bytes, anchor: AuditEvent) -> bool:
 
 def _events(first: int, last: int) -> str:
     return f"event {first} is" if first == last else f"events {first} to {last} are"
-
-
-def _report(name: str, found: _Producer) -> ProducerReport:
-    return ProducerReport(
-        producer=name,
-        first=found.first,
-        last=found.last,
-        events=found.events,
-        repeated=found.repeated,
-        unproven=found.unproven,
-        is_ended=found.is_ended,
-    )

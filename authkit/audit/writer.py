@@ -91,7 +91,7 @@ class Writer:
         on_empty: Callable[[bool], float | None] | None = None,
     ) -> None:
         self.is_idle: bool = False
-        self.is_closing = False
+        self.is_closing: bool = False
         self.errors_total: int = 0
         self._sink = sink
         self._backlog = backlog

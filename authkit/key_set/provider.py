@@ -55,6 +55,9 @@ class KeySetProvider:
         min_fresh_seconds: a document that says less is taken to say this.
         max_fresh_seconds: a document that says more is taken to say this.
         max_keys: a set of more keys is refused as a whole.
+        longest_fetch_seconds: how long the source may take beside the requests, which do not wait
+            for it.  A fetch is given up after that, or when the next one would be allowed if that
+            is later.
 
     Raises:
         ConfigurationError: a number that cannot be meant, or no KeySource.
@@ -73,6 +76,7 @@ class KeySetProvider:
         min_fresh_seconds: float = 60.0,
         max_fresh_seconds: float = 86400.0,
         max_keys: int = 1000,
+        longest_fetch_seconds: float = 0.0,
     ) -> None:
         check_number("timeout_seconds", timeout_seconds, above=0)
         check_number("cooldown_seconds", cooldown_seconds)
@@ -81,6 +85,7 @@ class KeySetProvider:
         check_number("min_fresh_seconds", min_fresh_seconds, above=0)
         check_number("max_fresh_seconds", max_fresh_seconds, at_least=min_fresh_seconds)
         check_number("max_keys", max_keys, at_least=1)
+        check_number("longest_fetch_seconds", longest_fetch_seconds)
         if not callable(getattr(source, "fetch", None)):
             raise ConfigurationError("source must be a KeySource: an object with a method fetch")
         self._source = source
@@ -99,7 +104,7 @@ class KeySetProvider:
             self._reporter,
             self._clock,
             # A source that never ends is given up when the next fetch would be allowed.
-            limit_seconds=max(timeout_seconds, cooldown_seconds),
+            limit_seconds=max(timeout_seconds, cooldown_seconds, longest_fetch_seconds),
             min_fresh_seconds=min_fresh_seconds,
             max_fresh_seconds=max_fresh_seconds,
             max_keys=max_keys,
@@ -158,6 +163,9 @@ class KeySetProvider:
         }
 
     async def __aenter__(self) -> Self:
+        if not self._entered and not self._opening.locked():
+            # A lock belongs to the event loop in which it was first waited for.
+            self._opening = asyncio.Lock()
         async with self._opening:
             if not self._is_open:
                 if isinstance(self._source, AbstractAsyncContextManager):

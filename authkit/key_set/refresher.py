@@ -144,7 +144,8 @@ class Refresher:
         age = max(0.0, wall - document.fetched_at)
         fresh = min(max(document.fresh_seconds, self._min_fresh_seconds), self._max_fresh_seconds)
         self._document, self.last_error = document, None
-        self.schedule.succeeded(now, age_seconds=age, fresh_seconds=fresh)
+        stated = document.fresh_seconds
+        self.schedule.succeeded(now, age_seconds=age, fresh_seconds=fresh, stated_seconds=stated)
         self._move_leases(now, wall)
         if known is not None and self.keys is not replaced:
             withdrawn = len(replaced) - self.keys.kept

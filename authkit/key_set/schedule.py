@@ -104,8 +104,17 @@ class Schedule:
         self._overdue_at = now + self._timeout_seconds
         self.is_confirmed = False
 
-    def succeeded(self, now: float, *, age_seconds: float, fresh_seconds: float) -> None:
+    def succeeded(
+        self,
+        now: float,
+        *,
+        age_seconds: float,
+        fresh_seconds: float,
+        stated_seconds: float | None = None,
+    ) -> None:
         """The fetch brought a set that was current `age_seconds` ago.
+
+        It is in use for `fresh_seconds`; its document says `stated_seconds`.
 
         One that is not fresh any more is what a source gives in an outage: it may be used, but
         tells nothing of keys that it lacks.
@@ -121,7 +130,9 @@ class Schedule:
         self.fresh_until = self.fetched_at + fresh_seconds
         self.due_at = self.fresh_until - ahead
         self.trusted_until = self.fresh_until + self._last_known_good_seconds
-        self.is_confirmed = age_seconds < fresh_seconds
+        stated = fresh_seconds if stated_seconds is None else stated_seconds
+        # What was asked for just now is current, whatever its document says.
+        self.is_confirmed = age_seconds < min(fresh_seconds, max(stated, self._timeout_seconds))
         self._failed_at = -inf if self.is_confirmed else now
         self._retry_at = -inf
         self._overdue_at = inf

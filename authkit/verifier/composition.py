@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Self
 
 from authkit.audit import AuditTrail
 from authkit.clock import Clock
 from authkit.errors import ConfigurationError
 from authkit.interfaces import (
     KeyProvider,
+    LimitRequest,
     Observable,
     RateLimit,
     RateLimiter,
@@ -26,7 +28,15 @@ from authkit.verifier.backend_errors import BackendErrors
 from authkit.verifier.caller_limits import CallerLimits
 from authkit.verifier.issuer_verification import IssuerVerification
 
-__all__ = ["check_parts", "enter_all", "issuers_at_work", "observe", "unique", "whereabouts"]
+__all__ = [
+    "LimitTrial",
+    "check_parts",
+    "enter_all",
+    "issuers_at_work",
+    "observe",
+    "unique",
+    "whereabouts",
+]
 
 
 def check_parts(
@@ -63,6 +73,7 @@ def check_parts(
     if isinstance(limits, RateLimit) or not all(isinstance(one, RateLimit) for one in limits):
         raise ConfigurationError("limits must be a list of RateLimit")
     for issuer in issuers:
+        _check_keys(issuer)
         if revocations.max_token_lifetime_seconds < issuer.max_token_lifetime_seconds:
             raise ConfigurationError(
                 f"tokens of {issuer.issuer} may live {issuer.max_token_lifetime_seconds:g} s, but "
@@ -71,6 +82,22 @@ def check_parts(
             )
     if limits and limiter is None:
         raise ConfigurationError("limits need a limiter=, such as MemoryRateLimiter()")
+
+
+def _check_keys(issuer: TrustedIssuer) -> None:
+    keys = issuer.keys
+    if keys is None:
+        return
+    if isinstance(keys, str) or not _is_backend(keys, "find"):  # a str has a method find
+        hint = " around it" if callable(getattr(keys, "fetch", None)) else ""
+        raise ConfigurationError(
+            f"keys of {issuer.issuer} must be a KeyProvider, such as RemoteKeyProvider(issuer)"
+            f"{hint and ', or a KeySetProvider'}{hint}"
+        )
+    # A provider may know whose keys it has; with those of another issuer that one could sign.
+    whose = getattr(keys, "issuer", None)
+    if isinstance(whose, str) and whose != issuer.issuer:
+        raise ConfigurationError(f"keys of {issuer.issuer} were made for another issuer, {whose}")
 
 
 def _is_backend(part: object, *methods: str) -> bool:
@@ -126,6 +153,31 @@ async def enter_all(parts: Iterable[Any]) -> AsyncExitStack:
             if hasattr(type(part), "__aenter__"):
                 await stack.enter_async_context(part)
         return stack.pop_all()
+
+
+class LimitTrial:
+    """Asks a limiter, once it is entered, about each limit: one that cannot be counted is refused.
+
+    Entering it raises ConfigurationError where there is such a limit.
+    """
+
+    def __init__(self, limiter: RateLimiter | None, limits: Sequence[RateLimit]) -> None:
+        self._limiter = limiter
+        self._limits = limits
+
+    async def __aenter__(self) -> Self:
+        for limit in self._limits:
+            (outcome,) = await asyncio.gather(self._ask(limit), return_exceptions=True)
+            if isinstance(outcome, ConfigurationError):  # an outage is mended by waiting
+                raise outcome
+        return self
+
+    async def _ask(self, limit: RateLimit) -> None:
+        if self._limiter is not None:
+            await self._limiter.acquire((LimitRequest(limit=limit, key="start", cost=0),))
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leaves nothing."""
 
 
 def observe(parts: Iterable[Any], trail: AuditTrail) -> None:

@@ -37,6 +37,7 @@ from authkit.token_cache import ProvenToken, TokenCache
 from authkit.verifier.backend_errors import BackendErrors
 from authkit.verifier.caller_limits import CallerLimits, refusal
 from authkit.verifier.composition import (
+    LimitTrial,
     check_parts,
     enter_all,
     issuers_at_work,
@@ -126,7 +127,8 @@ class Verifier:
         caches = [one.cache for one in self._issuers.values()]
         self._caches = tuple(caches if token_cache_entries else ())
         keys = [one.keys for one in self._issuers.values()]
-        self._parts = unique([self._trail, *keys, revocations, limiter])
+        trial = LimitTrial(limiter, limits)
+        self._parts = unique([self._trail, *keys, revocations, limiter, trial])
         observe(self._parts, self._trail)
         self._records = Records(self._trail, self._errors)
         self._changes = RevocationChanges(revocations, names, self._trail, self._errors)

@@ -64,6 +64,7 @@ class Export:
         self._takeover_seconds = takeover_seconds
         self._joined: set[int] = set()
         self._own: set[int] = set()
+        self._unmade: set[int] = set()
         self._taken_over_at: dict[int, float] = {}
 
     async def next_batch(self) -> Batch:
@@ -110,6 +111,8 @@ class Export:
         except ReplyError as error:
             if error.code != "NOGROUP":
                 raise
+            if stream in self._unmade:
+                raise ReplyError("OOM") from error
             # The stream was lost, or the group was destroyed; it is made anew the next time.
             self._joined.discard(stream)
             return []
@@ -122,7 +125,10 @@ class Export:
         try:
             await self._pages.call(b"XGROUP", b"CREATE", log, self._group, b"0", key=log)
         except ReplyError as error:
-            if error.code != "BUSYGROUP":
+            # A full Redis makes no group; one that is there already goes on, and makes room.
+            if error.code == "OOM":
+                self._unmade.add(stream)
+            elif error.code != "BUSYGROUP":
                 raise
         self._joined.add(stream)
         self._own.add(stream)

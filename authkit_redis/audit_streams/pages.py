@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from authkit.event_lines import MAX_LINE_BYTES
 from authkit_redis.audit_streams.keys import MOST_STREAMS, AuditKeys
-from authkit_redis.audit_streams.lines import Line, moment
+from authkit_redis.audit_streams.lines import Line
 from authkit_redis.link import Link, ReplyError, Script
 
 __all__ = ["PAGE", "START", "Pages", "id_of"]
@@ -47,8 +47,12 @@ local function read(count)
   if not reply then return {} end
   return reply.err and reply or reply[1][2]
 end
+-- Redis calls it an error to ask for what follows the last id that there can be.
+local function is_over()
+  return command == 'XRANGE' and at == '(18446744073709551615-18446744073709551615'
+end
 local found, step = {}, 1
-while #found < wanted and room > 0 do
+while #found < wanted and room > 0 and not is_over() do
   local count, largest = math.min(step, wanted - #found), 1
   local entries = read(string.format('%.0f', count))
   if entries.err then return entries end
@@ -84,8 +88,8 @@ class Pages:
 
     Attributes:
         keys: as given.
-        oversized_total: entries that were passed over because they are too large for an event;
-            the logger `authkit` tells of each.
+        oversized_total: entries that were passed over, each time, because they are too large for
+            an event; the logger `authkit` tells of each.
     """
 
     def __init__(self, link: Link, keys: AuditKeys, timeout_seconds: float) -> None:
@@ -120,16 +124,16 @@ class Pages:
         self, stream: int, after: bytes, last: bytes = b"+", count: int = PAGE
     ) -> list[Line | bytes]:
         """What follows an entry, oldest first: of each entry its line, or its id alone."""
-        return await self._read(stream, count, b"XRANGE", b"(" + after, last)
+        return self._seen(stream, await self._read(stream, count, b"XRANGE", b"(" + after, last))
 
     async def backward(self, stream: int, first: bytes, count: int) -> list[Line | bytes]:
         """What ends with an entry, newest first."""
-        return await self._read(stream, count, b"XREVRANGE", first, b"-")
+        return self._seen(stream, await self._read(stream, count, b"XREVRANGE", first, b"-"))
 
     async def end(self, stream: int) -> bytes:
         """The id of the newest entry; START where there is none."""
-        newest = await self.backward(stream, b"+", 1)
-        return id_of(newest[0]) if newest else START
+        newest = await self._read(stream, 1, b"XREVRANGE", b"+", b"-")
+        return newest[0].id if newest else START
 
     async def given(
         self, stream: int, count: int, group: bytes, consumer: bytes, after: bytes
@@ -143,14 +147,15 @@ class Pages:
         Raises:
             LinkError: it is not known what it was given; this comes again.
         """
-        return await self._read(stream, count, b"XREADGROUP", after, group, consumer)
+        how = (b"XREADGROUP", after, group, consumer)
+        return self._seen(stream, await self._read(stream, count, *how))
 
     async def call(self, *parts: bytes | int, key: bytes) -> Any:
         """One command, as `Link.call`."""
         return await self._link.call(*parts, timeout_seconds=self._timeout_seconds, key=key)
 
-    async def _read(self, stream: int, count: int, *how: bytes) -> list[Line | bytes]:
-        entries = await self._link.run(
+    async def _read(self, stream: int, count: int, *how: bytes) -> list[_Entry]:
+        reply = await self._link.run(
             _READ,
             (self.keys.log(stream),),
             (count, _PAGE_BYTES, MAX_LINE_BYTES, *how),
@@ -158,32 +163,41 @@ class Pages:
             # What is new to a group is given once.
             is_repeatable=how[1] != b">",
         )
-        if not isinstance(entries, list):
+        if not isinstance(reply, list):
             raise ReplyError("UNREADABLE")
-        return [self._entry(stream, entry) for entry in entries]
+        return [_entry_of(each) for each in reply]
 
-    def _entry(self, stream: int, entry: Any) -> Line | bytes:
-        if not (isinstance(entry, list) and 1 <= len(entry) <= 2 and _is_id(entry[0])):
-            raise ReplyError("UNREADABLE")
-        id, *lines = entry
-        if lines and isinstance(lines[0], bytes):
-            return Line(stream, id, lines[0])
-        if lines:
-            self.oversized_total += 1
-            _log.warning(
-                "audit in redis: passed over the entry %s of stream %d, because its %s bytes are "
-                "too many for an event",
-                id.decode(),
-                stream,
-                lines[0] if isinstance(lines[0], int) else "?",
-            )
-        return bytes(id)
+    def _seen(self, stream: int, entries: list[_Entry]) -> list[Line | bytes]:
+        """What a reader gets of entries; those that it does not are told of."""
+        for entry in entries:
+            if isinstance(entry.line, int):
+                self.oversized_total += 1
+                _log.warning(
+                    "audit in redis: passed over the entry %s of stream %d, because its %d bytes "
+                    "are too many for an event",
+                    *(entry.id.decode(), stream, entry.line),
+                )
+        return [
+            Line(stream, entry.id, entry.line) if isinstance(entry.line, bytes) else entry.id
+            for entry in entries
+        ]
+
+
+class _Entry(NamedTuple):
+    """An entry as the script gives it: its line, or only how long that is, or neither."""
+
+    id: bytes
+    line: bytes | int | None
+
+
+def _entry_of(reply: Any) -> _Entry:
+    if isinstance(reply, list) and 1 <= len(reply) <= 2:
+        id, line = reply[0], reply[1] if len(reply) == 2 else None
+        if isinstance(id, bytes) and _ID.fullmatch(id) and isinstance(line, bytes | int | None):
+            return _Entry(id, line)
+    raise ReplyError("UNREADABLE")
 
 
 def id_of(entry: Line | bytes) -> bytes:
     """The id of an entry, whether it holds a line or not."""
     return entry.id if isinstance(entry, Line) else entry
-
-
-def _is_id(id: object) -> bool:
-    return isinstance(id, bytes) and _ID.fullmatch(id) is not None

@@ -23,6 +23,7 @@ class Portion(NamedTuple):
     Attributes:
         stream: the number of the stream.
         keys: the stream, and the last sequence of each producer.
+        producers: whose sequences these are, in the same order.
         runs: of each run of one producer without a gap: which of `keys` it has, counted from 1 as
             Lua does, its first sequence, and how many events there are.
         lines: the events, in order.
@@ -30,6 +31,7 @@ class Portion(NamedTuple):
 
     stream: int
     keys: list[bytes]
+    producers: list[str]
     runs: list[int]
     lines: list[bytes]
 
@@ -50,34 +52,35 @@ def portions(events: Sequence[AuditEvent], keys: AuditKeys, streams: int) -> Ite
             place = places[event.producer] = keys.place(event.producer, streams)
         by_stream.setdefault(place.stream, []).append(event)
     for stream, own in by_stream.items():
-        yield from _cut(Portion(stream, [keys.log(stream)], [], []), own, places)
+        yield from _cut(Portion(stream, [keys.log(stream)], [], [], []), own, places)
 
 
 def _cut(
     portion: Portion, events: Sequence[AuditEvent], places: dict[str, Place]
 ) -> Iterator[Portion]:
     log = portion.keys[0]
-    _, keys, runs, lines = portion
+    _, _, _, runs, lines = portion
     size, producer, following = 0, None, 0
     for event in events:
         line = json_line(event).encode()
         size += len(line)
         if len(lines) >= _MOST_EVENTS or (size > _MOST_BYTES and lines):
             yield portion
-            portion = Portion(portion.stream, [log], [], [])
-            _, keys, runs, lines = portion
+            portion = Portion(portion.stream, [log], [], [], [])
+            _, _, _, runs, lines = portion
             size, producer = len(line), None
         if event.sequence != following or event.producer != producer:
             producer = event.producer
-            runs += (_position(keys, places[producer].sequence), event.sequence, 0)
+            runs += (_position(portion, producer, places), event.sequence, 0)
         runs[-1] += 1
         following = event.sequence + 1
         lines.append(line)
     yield portion
 
 
-def _position(keys: list[bytes], key: bytes) -> int:
-    """Where a key is among others, counted from 1; it is added where it is not."""
-    if key not in keys:
-        keys.append(key)
-    return keys.index(key) + 1
+def _position(portion: Portion, producer: str, places: dict[str, Place]) -> int:
+    """Where the key of a producer is in a portion, counted from 1; it is added where it is not."""
+    if producer not in portion.producers:
+        portion.producers.append(producer)
+        portion.keys.append(places[producer].sequence)
+    return portion.producers.index(producer) + 2

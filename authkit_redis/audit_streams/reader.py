@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit_redis.arguments import require_seconds
-from authkit_redis.audit_streams.exporting import Export
+from authkit_redis.audit_streams.exporting import Batch, Export
 from authkit_redis.audit_streams.history import History
 from authkit_redis.audit_streams.keys import AuditKeys
 from authkit_redis.audit_streams.lines import Line, merged, moment
@@ -51,7 +51,7 @@ class AuditReader:
 
     @property
     def oversized_total(self) -> int:
-        """How many entries were passed over because they are too large for an event."""
+        """Entries that were passed over, each time, because they are too large for an event."""
         return self._pages.oversized_total
 
     async def latest(self, count: int) -> list[Line]:
@@ -146,7 +146,8 @@ class AuditReader:
             consumer: names who exports; one that comes back under its name first gets again what
                 it has not acknowledged.
             count: lines in a batch, at most.
-            follow: waits for new lines, rather than ending where there are none.
+            follow: waits for new lines, rather than ending where there are none; an outage only
+                holds it up then, and the logger `authkit` tells of it.
             takeover_seconds: what another consumer has not acknowledged for so long is taken over.
 
         Raises:
@@ -156,17 +157,33 @@ class AuditReader:
         _require_count(count)
         require_seconds(takeover_seconds=takeover_seconds)
         export = Export(self._pages, group, consumer, count, takeover_seconds)
+        handled: Batch | None = None
+        is_out = False
         while True:
-            with _own_errors():
-                batch = await export.next_batch()
+            try:
+                with _own_errors():
+                    if handled is not None:
+                        await export.acknowledge(handled)
+                    handled = None
+                    batch = await export.next_batch()
+            except BackendUnavailable as error:
+                if not follow:
+                    raise
+                if not is_out:
+                    _log.warning("audit in redis: waiting to go on exporting: %s", error)
+                is_out = True
+                await asyncio.sleep(_PAUSE_IN_AN_OUTAGE_SECONDS)
+                # A new one first gets what was given and has not arrived.
+                export = Export(self._pages, group, consumer, count, takeover_seconds)
+                continue
+            is_out = False
             if batch.lines:
                 yield batch.lines
-            elif not batch.is_empty or follow:
-                await asyncio.sleep(0 if not batch.is_empty else _POLLED_EVERY_SECONDS)
-            else:
+            elif batch.is_empty and not follow:
                 return
-            with _own_errors():
-                await export.acknowledge(batch)
+            elif batch.is_empty:
+                await asyncio.sleep(_POLLED_EVERY_SECONDS)
+            handled = batch
 
     async def _look(self, positions: dict[int, bytes]) -> None:
         """Adds streams that are new, and goes back where a stream has.

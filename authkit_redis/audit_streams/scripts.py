@@ -15,9 +15,11 @@ WRITE = Script(
     """
 -- KEYS: log; of each producer its last sequence, and the sink that wrote it.
 -- ARGV: how long these are kept, in ms; the sink; how many runs of one producer without a gap; of
--- each run its key, its first sequence and how many there are; then all lines.
+-- each producer the last sequence that the sink knows to be written, or ''; of each run its key,
+-- its first sequence and how many there are; then all lines.
 -- Gives: how many lines were new, how many entries the log has, how many lines were passed over
--- because another sink has written as far.
+-- because another sink has written as far; or BEHIND, and writes nothing, where it has lost what
+-- the sink knows to be written, as after a failover.
 local reached, is_ours, is_new, written, foreign, fault = {}, {}, {}, 0, 0, nil
 for i = 2, #KEYS do
   local known = redis.call('GET', KEYS[i])
@@ -26,12 +28,16 @@ for i = 2, #KEYS do
     return redis.error_reply('WRONGTYPE this is not the last sequence of a producer')
   end
   reached[i], is_ours[i] = tonumber(sequence or ''), sink == ARGV[2]
+  local acknowledged = tonumber(ARGV[i + 2])
+  if acknowledged and (not reached[i] or reached[i] < acknowledged) then
+    return redis.error_reply('BEHIND this server has lost events')
+  end
 end
-local runs = tonumber(ARGV[3])
-local at = 4 + 3 * runs
+local runs, before = tonumber(ARGV[3]), #KEYS
+local at = before + 3 + 3 * runs
 for run = 1, runs do
-  local whose, sequence = tonumber(ARGV[3 * run + 1]), tonumber(ARGV[3 * run + 2])
-  for _ = 1, tonumber(ARGV[3 * run + 3]) do
+  local whose, sequence = tonumber(ARGV[before + 3 * run]), tonumber(ARGV[before + 3 * run + 1])
+  for _ = 1, tonumber(ARGV[before + 3 * run + 2]) do
     if fault then break end
     if not reached[whose] or sequence > reached[whose] then
       local id = redis.pcall('XADD', KEYS[1], '*', 'e', ARGV[at])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Set
 from typing import Any
 
 from authkit_redis.audit_streams.keys import MOST_STREAMS, AuditKeys
@@ -15,6 +16,8 @@ __all__ = ["Retention", "Upkeep", "counts_of"]
 
 _TRIMMED_EVERY_SECONDS = 1.0
 _REGISTERED_EVERY_SECONDS = 30.0
+# For how long an owner that leaves waits for what is under way.
+_GRACE_SECONDS = 0.25
 # What one trimming may remove; it takes Redis 1.5 ms.
 _MOST_REMOVED = 10_000
 
@@ -52,6 +55,7 @@ class Upkeep:
         retention: how much of each stays.
         monotonic: tells when something is due.
         timeout_seconds: of each call.
+        on_done: called after each run, which may have learnt something.
 
     Attributes:
         drops_keys: whether the server drops keys when its memory is full.
@@ -67,6 +71,7 @@ class Upkeep:
         retention: Retention,
         monotonic: Callable[[], float],
         timeout_seconds: float,
+        on_done: Callable[[], None],
     ) -> None:
         self.drops_keys: bool = False
         self.trimmed_total: int = 0
@@ -77,6 +82,8 @@ class Upkeep:
         self._retention = retention
         self._monotonic = monotonic
         self._timeout_seconds = timeout_seconds
+        self._on_done = on_done
+        self._task: asyncio.Task[None] | None = None
         self._registered_at = -math.inf
         self._trimmed_at: dict[int, float] = {}
         self._lengths: dict[int, int] = {}
@@ -96,22 +103,40 @@ class Upkeep:
         """Notes how long a stream is."""
         self._lengths[stream] = length
 
-    async def after_writing(self, streams: Iterable[int]) -> None:
-        """Does what is due; never raises a LinkError, because the events are written."""
-        now = self._monotonic()
+    def start(self, streams: Set[int]) -> None:
+        """Does what is due in a task of its own, so that no batch waits for it.
+
+        There is one at a time: while one is at it, the streams come up with their next batch.
+        """
+        loop, task = asyncio.get_running_loop(), self._task
+        # What another event loop has left undone is nobody's any more.
+        is_busy = task is not None and task.get_loop() is loop and not task.done()
+        if not is_busy and (self._is_register_due() or self._to_trim(streams)):
+            self._task = loop.create_task(self.run(streams), name="authkit-audit-upkeep")
+
+    async def stop(self) -> None:
+        """Ends what is under way; where Redis is quick, it is done before."""
+        task, self._task = self._task, None
+        if task is None or task.get_loop() is not asyncio.get_running_loop():
+            return
         try:
-            if (
-                self._registered_at is None
-                or now - self._registered_at >= _REGISTERED_EVERY_SECONDS
-            ):
-                self._registered_at = now
+            await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def run(self, streams: Set[int]) -> None:
+        """Does what is due; never raises a LinkError, because the events are written."""
+        try:
+            if self._is_register_due():
+                self._registered_at = self._monotonic()
                 await self.register()
-            for stream in streams:
-                if self._retention.is_limited and self._is_due(stream, now):
-                    self._trimmed_at[stream] = now
-                    await self._trim(stream)
+            for stream in self._to_trim(streams):
+                self._trimmed_at[stream] = self._monotonic()
+                await self._trim(stream)
         except LinkError:
             self.failures_total += 1
+        self._on_done()
 
     async def register(self) -> None:
         """Tells readers how many streams there are, and learns whether the server drops keys.
@@ -129,8 +154,14 @@ class Upkeep:
         self.drops_keys = drops_keys(memory)
         self._registered_at = self._monotonic()
 
-    def _is_due(self, stream: int, now: float) -> bool:
-        return now - self._trimmed_at.get(stream, -math.inf) >= _TRIMMED_EVERY_SECONDS
+    def _is_register_due(self) -> bool:
+        return self._monotonic() - self._registered_at >= _REGISTERED_EVERY_SECONDS
+
+    def _to_trim(self, streams: Set[int]) -> list[int]:
+        if not self._retention.is_limited:
+            return []
+        since = self._monotonic() - _TRIMMED_EVERY_SECONDS
+        return [each for each in streams if self._trimmed_at.get(each, -math.inf) <= since]
 
     async def _trim(self, stream: int) -> None:
         reply: Any = await self._link.run(

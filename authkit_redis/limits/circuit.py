@@ -12,6 +12,9 @@ _MOST_SLOTS = 8
 _FORGOTTEN_SECONDS = 10.0
 """A slot that nobody has asked about for so long is not known to fail any more."""
 
+_CALM_SECONDS = 1.0
+"""For how long nothing must have failed, so that a server that fails now and then is one outage."""
+
 _ALL = b""
 EVERYWHERE = frozenset({_ALL})
 """All slots, for what is not known to concern some."""
@@ -24,12 +27,16 @@ class Circuit:
 
     Args:
         timeout_seconds: within which a call that was let through has ended.
+
+    Attributes:
+        is_closed: nothing fails, and nothing has failed of late.
     """
 
-    __slots__ = ("_failing", "_timeout_seconds", "is_closed")
+    __slots__ = ("_failed_at", "_failing", "_timeout_seconds", "is_closed")
 
     def __init__(self, timeout_seconds: float) -> None:
         self._failing: dict[bytes, tuple[float, float]] = {}
+        self._failed_at = 0.0
         self._timeout_seconds = timeout_seconds
         # An attribute, because it is asked for with every call.
         self.is_closed: bool = True
@@ -54,6 +61,7 @@ class Circuit:
             _, pause = self._failing.get(slot, (0.0, _FIRST_PAUSE_SECONDS / 2))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             self._failing[slot] = (now + pause, pause)
+        self._failed_at = now
         self.is_closed = False
 
     def succeeded(self, slots: frozenset[bytes], now: float) -> None:
@@ -63,4 +71,4 @@ class Circuit:
             for slot, known in self._failing.items()
             if slot not in slots and slot != _ALL and now - known[0] < _FORGOTTEN_SECONDS
         }
-        self.is_closed = not self._failing
+        self.is_closed = not self._failing and now - self._failed_at >= _CALM_SECONDS

@@ -65,10 +65,10 @@ class Plan:
     def __init__(self, limit: RateLimit, keys: Keys, lease: int) -> None:
         # The shortest text of a float is what was meant: 0.1 is a tenth, not 2**-56 more.
         exact = Fraction(repr(float(limit.per_seconds))) * 1_000_000 / int(limit.rate)
-        self.limit = limit
-        self.lease = lease
-        self.name = limit.name
-        self.burst = int(limit.burst)
+        self.limit: RateLimit = limit
+        self.lease: int = lease
+        self.name: str = limit.name
+        self.burst: int = int(limit.burst)
         if lease > self.burst:
             raise ConfigurationError(
                 f"RateLimit {limit.name}: a lease of {lease} calls is more than its "
@@ -210,8 +210,10 @@ class Plans:
 
 
 def _checked_leases(leases: Mapping[str, int]) -> dict[str, int]:
+    if not isinstance(leases, Mapping):
+        raise ConfigurationError("leases must be a dict: the size of each by the limit's name")
     for name, size in leases.items():
-        if type(size) is not int or size < 1:
+        if not isinstance(name, str) or type(size) is not int or size < 1:
             raise ConfigurationError(
                 f"the lease of {name} must be a whole number of calls, at least 1"
             )

@@ -20,6 +20,7 @@ _REFUSALS = frozenset({"NOAUTH", "NOPERM", "WRONGPASS"})
 _CODE = re.compile(r"[A-Z][A-Z0-9]{1,31}")
 _NAMED_COMMAND = re.compile(r"'([a-z|_.-]{1,64})' command")
 # A script's own call that an ACL forbids: Redis 6 and 7 word it so, under the code ERR.
+_NO_DATABASE = "DB index is out of range"
 _FORBIDDEN_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't run this")
 
 
@@ -66,7 +67,7 @@ class AccessRefused(ReplyError):
     """The server does not let this user in, or does not let it run the command.
 
     Attributes:
-        code: NOAUTH, WRONGPASS or NOPERM.
+        code: NOAUTH, WRONGPASS, NOPERM, or NODB where there is no such database.
         command: the command that an ACL rule is missing for, where the server names one.
         is_sentinel: whether it is a Sentinel, whose users are not those of the servers.
     """
@@ -83,6 +84,8 @@ class AccessRefused(ReplyError):
         said = f"{who} refuses this user ({self.code})"
         if self.code == "NOPERM":
             return said
+        if self.code == "NODB":
+            return "the Redis server has no database of the number that the address names"
         place = "sentinel_kwargs" if self.is_sentinel else "the address"
         return f"{said}: check user and password in {place}"
 
@@ -104,6 +107,8 @@ def reply_error(text: str) -> ReplyError:
         return _redirected(code, rest)
     if any(words in text for words in _FORBIDDEN_IN_SCRIPT):
         code = "NOPERM"
+    if _NO_DATABASE in text:
+        return AccessRefused("NODB")
     if code in _REFUSALS:
         named = _NAMED_COMMAND.search(rest)
         return AccessRefused(code, named.group(1) if named else None)

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from authkit_redis.link import Link, LinkError, ReplyError, Script
 from authkit_redis.server_policy import admission
-from authkit_redis.shared_keys.scripts import CLAIM, END, FAILED, LOOK, PUBLISH, SUFFICES, TRY
+from authkit_redis.shared_keys.scripts import CLAIM, END, LOOK, PUBLISH, TRY
 from authkit_redis.shared_keys.seal import MAX_RECORD_BYTES, MAX_TIME_MS
 from authkit_redis.shared_keys.terms import Terms
 
@@ -92,7 +92,7 @@ class Exchange:
             if not all(part is None or isinstance(part, bytes) for part in (record, note, owner)):
                 raise ValueError
             claimed = Claimed(int(what), int(now), record, note, owner, bool(foreign))
-            if not (SUFFICES <= claimed.what <= FAILED and 0 <= claimed.now_ms < MAX_TIME_MS):
+            if not 0 <= claimed.now_ms < MAX_TIME_MS:
                 raise ValueError
             return claimed
         except (TypeError, ValueError, OverflowError):

@@ -21,8 +21,9 @@ class Figures:
         waited_total: fetches that waited for another process to end its own.
         stale_total: answers that were not fresh any more, given because there was no other.
         direct_total: how often the provider was asked without Redis having been of use.
-        refused_total: records and notes that were not ours.
-        rolled_back_total: records that were older than one known here.
+        refused_total: records and notes that were not ours, or older than the server says.
+        rolled_back_total: records that were older than one known here, and answers that came after
+            later ones by the server's clock.
         lease_lapsed_total: how often another process was waited for in vain.
         unshared_total: documents that could not be published, or came too late.
     """
@@ -59,7 +60,7 @@ class Said:
         """A record was taken from Redis, or published there."""
         if self._fault:
             self._fault = ""
-            _log.info("keys of %s in redis: shared again", self._issuer)
+            _log.warning("keys of %s in redis: shared again", self._issuer)
 
     def amiss(self, why: str) -> None:
         """Something is wrong with what Redis gives, or it gives nothing."""

@@ -54,7 +54,7 @@ class Fleet:
         self.figures = figures
         self.said = said
         self.clock = clock
-        self.newest = Newest(clock)
+        self.newest: Newest = Newest(clock)
         self._ending: set[asyncio.Task[None]] = set()
         self._lost: bytes | None = None
 

@@ -48,6 +48,8 @@ class ProviderRequests:
                 document = await self._source.fetch(previous)
             if not math.isfinite(document.fetched_at + document.fresh_seconds):
                 raise NotStrict
+            if not isinstance(document.etag, str | None):
+                raise NotStrict
             await self.require_key_set(document.body)
         except BackendUnavailable:
             raise

@@ -116,12 +116,12 @@ class Seal:
         """
         payload = self._opened(b"key set", data)
         try:
-            version, *times, fresh_seconds, etag_length, length = _HEAD.unpack_from(payload)
+            head = _HEAD.unpack_from(payload)
+            version, asked_ms, wall_ms, fresh_seconds, etag_length, length = head
             has_etag = etag_length != _NO_ETAG
             start = _HEAD.size + (etag_length if has_etag else 0)
             if version != _VERSION or len(payload) != start + length:
                 raise NotOurs
-            asked_ms, wall_ms = times
             _check(asked_ms, wall_ms, fresh_seconds, length)
             etag = payload[_HEAD.size : start].decode() if has_etag else None
         except (struct.error, ValueError) as error:

@@ -34,7 +34,9 @@ class RedisKeySource:
     whoever can write to Redis can neither add a key nor bring an old set back to a process that
     has seen a newer one.  A record that does not fit is passed over and written anew.
 
-    Ages are by the clock of the Redis server, so that the clocks of the fleet need not agree.
+    Ages are by the clock of the Redis server, so that those of the fleet may be minutes apart.
+    What is an hour older by these, or comes when the server's clock is behind what it was, is not
+    taken: so nobody gives an old answer of the server for a new one.
     While Redis gives nothing, each process asks the source by itself, within the cooldown of the
     KeySetProvider above.
 
@@ -142,6 +144,9 @@ class RedisKeySource:
         Raises:
             ConfigurationError: Redis does not let this user in, or not do what is needed.
         """
+        if not self._entered and not self._opening.locked():
+            # A lock belongs to the event loop in which it was first waited for.
+            self._opening = asyncio.Lock()
         async with self._opening:
             if self._opened is None:
                 await self._open()

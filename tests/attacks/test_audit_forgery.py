@@ -7,16 +7,19 @@ try keys; only the key itself, and the anchors that are kept elsewhere, are out 
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from authkit.audit import AuditTrail
 from authkit.audit.findings import AuditFault, FaultKind
-from authkit.audit.verification import read_anchors
+from authkit.audit.verification import ChainVerification, read_anchors
 from authkit.event_lines import event_of_line
 from authkit.interfaces import AuditEvent
-from tests.unit.audit.sinks import request
+from authkit.testing import ManualClock
+from tests.unit.audit.sinks import ControlledSink, request, until
 from tests.unit.audit.trails import KEY, anchor, chained, line, lines_of, rechained, verify
 
 GUESSED = [bytes(32), b"0" * 32, b"authkit".ljust(32, b"\0"), KEY[::-1] + b"k", KEY.upper()]
@@ -179,11 +182,77 @@ def test_a_whole_producer_is_missed_by_its_anchor() -> None:
     assert report.absent == ("two",), "also where it may have been removed on purpose"
 
 
+@pytest.mark.parametrize("sequence", [2, 6, 7, 10**6])
+def test_one_invented_event_cannot_stand_in_for_a_trail(sequence: int) -> None:
+    """An anchor asks for events that are proven, however far the unproven one reaches."""
+    lines = lines_of()
+    invented = changed(lines[2], sequence=sequence, subject="mallory was never here")
+    assert fault([invented], anchors=kept(lines), is_trimmed=True) in ("cut_tail", "edited")
+    assert fault([*lines_of("q"), invented], is_trimmed=True, anchors=kept(lines)) in (
+        "cut_tail",
+        "edited",
+    )
+    assert fault([changed(invented, chain="00")], is_trimmed=True) == "edited"
+
+
+def test_what_nothing_proves_is_named() -> None:
+    """Producers that never were can be told from others, and are not the trail's."""
+    ghosts = [changed(lines_of()[2], producer=f"ghost-{n}", sequence=2 + n) for n in range(3)]
+    report = verify([*ghosts, *lines_of(), ghosts[1]], is_trimmed=True)
+    assert report.unproven == ("ghost-0", "ghost-1", "ghost-2")
+    assert [one.repeated for one in report.producers] == [0, 1, 0, 0]
+    assert verify(lines_of()[2:4], is_trimmed=True).unproven == (), "the second one proves it"
+
+
+def test_made_up_producers_cannot_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by their number, nor by what is in their lines (CWE-770)."""
+    monkeypatch.setattr("authkit.audit.verification._MAX_UNPROVEN", 20)
+
+    def ghost(number: int) -> bytes:
+        long = chr(96 + number) * 200_000
+        return changed(lines_of()[2], producer=long, subject=long, data={"more": long})
+
+    ghosts = [ghost(number) for number in range(1, 22)]
+    verification = ChainVerification(KEY, is_trimmed=True)
+    tracemalloc.start()
+    try:
+        for one in ghosts[:20]:
+            verification.feed(one)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 200_000
+    assert len(verification.finish().unproven) == 20
+    assert fault(ghosts, is_trimmed=True) == "unproven"
+    runs = [line for n in range(30) for line in lines_of(f"honest-{n}")[2:]]
+    assert not verify(runs, is_trimmed=True).unproven, "those that are proven in time do not count"
+
+
+@pytest.mark.anyio
+async def test_a_process_that_is_killed_young_cannot_vanish() -> None:
+    """Its first batch has an anchor behind it, so that there is something to miss it by."""
+    clock, sink, elsewhere = ManualClock(), ControlledSink(), ControlledSink()
+    async with AuditTrail(sink, chain_key=KEY, anchor_sink=elsewhere, clock=clock) as trail:
+        trail.append_request(request())
+        await until(lambda: elsewhere.events)
+        anchors = list(elsewhere.events)
+    assert fault(lines_of("another"), anchors=anchors) == "cut_tail"
+
+
 def test_the_words_of_a_fault_forge_no_line_on_a_terminal() -> None:
     """The name of a producer is whatever the attacker wrote there."""
     name = "p\x1b[2J\nline 9: all is well\u202e" + "x" * 5000
-    for lines in (rechained(lines_of(name), bytes(32)), lines_of(name)[1:]):
+    contradicting = [
+        *kept(lines_of(name)),
+        event_of_line(rechained(lines_of(name), GUESSED[0])[-1]),
+    ]
+    for lines, anchors in (
+        (rechained(lines_of(name), bytes(32)), []),
+        (lines_of(name)[1:], []),
+        (lines_of(name)[:3], kept(lines_of(name))),
+        (lines_of(name), contradicting),
+    ):
         with pytest.raises(AuditFault) as raised:
-            verify(lines)
+            verify(lines, anchors=anchors)
         assert raised.value.message.isprintable()
         assert len(raised.value.message) < 400

@@ -366,6 +366,8 @@ def test_a_column_is_a_word_whatever_is_in_it() -> None:
     nothing = words(code=None, subject="", client_address="a b", issuer="x" * 1_000, data={})
     assert nothing[3:6] == ["-", '""', r"a\x20b"]
     assert nothing[6] == "x" * 120 + "..."
+    blank = words(subject="\u115f\u1160\u2800\u3164\uffa0")[4]
+    assert blank == r"\u115f\u1160\u2800\u3164\uffa0"
     assert words(data={"a b": "\n", "c": 1.5, "d": None, "e": True})[-4:] == [
         r"a\x20b=\n",
         "c=1.5",

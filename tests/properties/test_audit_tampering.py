@@ -173,6 +173,19 @@ def test_any_one_change_is_found(tampering: Tampering, trail: Trail, data: st.Da
 
 
 @given(trail=trails(), data=st.data())
+def test_no_single_event_stands_in_for_what_was_removed(trail: Trail, data: st.DataObject) -> None:
+    """Whatever it says, where older events may have been removed on purpose."""
+    at = data.draw(st.integers(0, len(trail.lines) - 1))
+    event = event_of_line(trail.lines[at])
+    others = [one for one in trail.lines if event_of_line(one).producer != event.producer]
+    invented = another_value(data.draw, trail.lines[at])
+    assume(event_of_line(invented).producer == event.producer)
+    place = data.draw(st.integers(0, len(others)))
+    with pytest.raises(AuditFault):
+        verify([*others[:place], invented, *others[place:]], anchors=trail.kept, is_trimmed=True)
+
+
+@given(trail=trails(), data=st.data())
 def test_what_is_left_of_a_trimmed_trail_is_found_to_be_edited_too(
     trail: Trail, data: st.DataObject
 ) -> None:

@@ -5,23 +5,46 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from authkit.clock import SystemClock
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import KeySetDocument
+from authkit.jose.signing import SigningKey
+from authkit_redis.key_provider import RedisKeyProvider
 from authkit_redis.link import open_link
 from authkit_redis.shared_keys.source import RedisKeySource
 from authkit_redis.shared_keys.terms import key_of
 
-__all__ = ["ADDRESS", "ISSUER", "KEY", "PREFIX", "SECRET", "CountedSource", "sharing"]
+__all__ = [
+    "ADDRESS",
+    "ISSUER",
+    "KEY",
+    "NEW",
+    "OLD",
+    "PREFIX",
+    "SECRET",
+    "CountedSource",
+    "fleet",
+    "keys_of",
+    "providers",
+    "sharing",
+]
 
 PREFIX = "test"
 ISSUER = "https://login.example.com"
 ADDRESS = "https://login.example.com/keys"
 SECRET = b"a secret of the fleet's own"
 KEY = key_of(PREFIX, ISSUER, ADDRESS)
+
+OLD = {"keys": [SigningKey.generate("ES256", kid="old").public_jwk()]}
+NEW = {"keys": [SigningKey.generate("ES256", kid="new").public_jwk()]}
+
+
+def keys_of(body: bytes) -> Any:
+    """What was published."""
+    return json.loads(body)
 
 
 class CountedSource:
@@ -82,3 +105,25 @@ async def sharing(url: str, source: CountedSource, **options: Any) -> AsyncItera
     given = {"timeout_seconds": 1.0, **given, **options}
     async with RedisKeySource(open_link(url), source, **given) as shared:
         yield shared
+
+
+@asynccontextmanager
+async def fleet(
+    url: str, source: CountedSource, count: int, **options: Any
+) -> AsyncIterator[list[RedisKeySource]]:
+    """So many processes, each with a link of its own."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(sharing(url, source, **options)) for _ in range(count)
+        ]
+
+
+@asynccontextmanager
+async def providers(
+    url: str, source: CountedSource, count: int, **options: Any
+) -> AsyncIterator[list[RedisKeyProvider]]:
+    """The same with providers, which are not entered, so that they fetch when they are asked."""
+    given = {"issuer": ISSUER, "address": ADDRESS, "prefix": PREFIX, "secret": SECRET, **options}
+    async with AsyncExitStack() as stack:
+        links = [await stack.enter_async_context(open_link(url)) for _ in range(count)]
+        yield [RedisKeyProvider(link, source, **given) for link in links]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from typing import Any
 
 import pytest
 
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit_redis.audit_sink import RedisAuditSink
 from authkit_redis.audit_streams.reader import AuditReader
-from authkit_redis.link import open_link
+from authkit_redis.link import Link, open_link
 from tests.redis.audit_events import KEYS, LOG, PREFIX, kept, made, numbers, opened
 from tests.redis.servers import RedisServer
+from tests.redis.stores import until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,16 +40,18 @@ WRITER = (
 """What the documentation says that the user of a sink must be allowed, and nothing else."""
 
 READER = (
+    "evalsha",
+    "eval",
     "hget",
-    "exists",
     "xrange",
     "xrevrange",
+    "exists",
     "xreadgroup",
     "xgroup|create",
     "xautoclaim",
     "xack",
 )
-"""The same for the user of a reader that exports; the others need only the first four."""
+"""The same for the user of a reader that exports; the others need only the first five."""
 
 
 def rules(*allowed: str, lacking: str = "") -> list[str]:
@@ -69,6 +74,8 @@ async def test_users_with_just_the_documented_rules_can_do_everything(
             break
         exported = [numbers(batch) async for batch in reading.export("siem", "one")]
         assert exported[-1][-1] == 300
+        assert [numbers(batch)[-1] async for batch in reading.history()] == [300]
+        await until("trimmed", lambda: sink.stats()["trimmed_total"] > 0)
         assert sink.stats()["upkeep_failures_total"] == 0
     log = redis_server.command("ACL", "LOG")
     refused = {dict(zip(each[::2], each[1::2], strict=True))[b"object"] for each in log}
@@ -166,8 +173,6 @@ async def test_a_foreign_registry_does_not_stop_writing(redis_server: RedisServe
             await sink.__aenter__()
         redis_server.command("DEL", KEYS.registry)
         redis_server.command("HSET", KEYS.registry, "streams", "999999999")
-        with pytest.raises(BackendUnavailable):
-            await AuditReader(link, prefix=PREFIX).latest(1)
         async with sink:
             assert redis_server.command("HGET", KEYS.registry, "streams") == b"1"
 
@@ -213,3 +218,61 @@ async def test_a_server_that_drops_keys_is_told(
     assert states == ["audit_evicting"]
     assert "noeviction" in caplog.text
     assert kept(redis_server) == [1, 2]
+
+
+class Watched:
+    """A link that takes its time to be entered, or fails, and counts who is in."""
+
+    def __init__(self, link: Link, error: Exception | None = None) -> None:
+        self.inside = 0
+        self._link = link
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    async def __aenter__(self) -> Watched:
+        await asyncio.sleep(0.02)
+        if self._error is not None:
+            raise self._error
+        await self._link.__aenter__()
+        self.inside += 1
+        return self
+
+    async def __aexit__(self, *args: Any) -> None:
+        self.inside -= 1
+        await self._link.__aexit__(*args)
+
+
+async def entered_by_three(sink: RedisAuditSink, link: Watched) -> list[BaseException | None]:
+    """What becomes of three owners at once, each of whom has to find the link entered."""
+
+    async def owner() -> None:
+        async with sink:
+            assert link.inside > 0
+            await sink.write([])
+
+    return await asyncio.gather(*[owner() for _ in range(3)], return_exceptions=True)
+
+
+async def test_owners_that_enter_at_once_find_it_entered(redis_server: RedisServer) -> None:
+    """None of them is in before the link is, and the last one leaves it."""
+    link = Watched(open_link(redis_server.url))
+    watched: Any = link
+    sink = RedisAuditSink(watched, prefix=PREFIX)
+    for _ in range(2):
+        assert await entered_by_three(sink, link) == [None] * 3
+        assert link.inside == 0
+
+
+async def test_owners_that_enter_at_once_are_all_refused(redis_server: RedisServer) -> None:
+    """By an ACL, or by a link that cannot be entered; nothing stays half open."""
+    url = redis_server.add_user("writer", *rules(*WRITER, lacking="xadd"), password="s3cret")
+    for link, kind in (
+        (Watched(open_link(url)), ConfigurationError),
+        (Watched(open_link(url), OSError("no")), OSError),
+    ):
+        watched: Any = link
+        outcomes = await entered_by_three(RedisAuditSink(watched, prefix=PREFIX), link)
+        assert [type(outcome) for outcome in outcomes] == [kind] * 3
+        assert link.inside == 0

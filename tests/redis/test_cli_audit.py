@@ -334,6 +334,29 @@ def test_a_trimmed_trail_is_said_to_be_one(
     assert "orders-1: no event is left" in text
 
 
+def test_an_event_that_nothing_proves_is_not_said_to_be_right(
+    trail: list[bytes], anchors: Path, key_file: Path, command: Command
+) -> None:
+    """Neither silently among others that are, nor alone."""
+    arguments = ("verify", "-", "--key-file", str(key_file), "--trimmed")
+    ghost = _changed(trail[2], producer="ghost")
+    given = b"".join([*trail, ghost])
+    checked = command(*arguments, "--anchor", str(anchors), given=given)
+    assert checked.code == 0
+    lines = checked.output.decode().splitlines()
+    assert lines[0] == "nothing is wrong with 18 events of 2 producers; nothing proves 1 more"
+    assert lines[-1] == "  ghost: event 3 alone, which nothing proves"
+    assert "of 1 producer one event is left, and nothing proves it" in checked.errors
+    found = json.loads(command(*arguments, "--json", given=given).output)
+    assert found["unproven"] == ["ghost"]
+    alone = command(*arguments, given=ghost)
+    assert (alone.code, alone.output) == (2, b"")
+    assert "nothing proves any event" in alone.errors
+    replaced = command(*arguments, "--anchor", str(anchors), given=b"".join([*trail[9:], trail[7]]))
+    assert replaced.code == 1
+    assert "but the trail ends with event 8, which nothing proves" in replaced.errors
+
+
 def test_another_key_fits_nothing(trail: list[bytes], command: Command, tmp_path: Path) -> None:
     """Which is said to be likely; and neither key is shown."""
     file = tmp_path / "other"
@@ -416,7 +439,12 @@ def test_a_file_is_appended_to(
     file = tmp_path / "siem.jsonl"
     arguments = ("export", "--group", "siem", "--output", str(file))
     app_ran(redis_server.url, records=[record("alice")])
-    assert command(*arguments) == (0, b"", "authkit audit export: 4 events exported\n")
+    umask = os.umask(0)
+    try:
+        assert command(*arguments) == (0, b"", "authkit audit export: 4 events exported\n")
+    finally:
+        os.umask(umask)
+    assert file.stat().st_mode & 0o777 == 0o600
     file.write_bytes(file.read_bytes() + b'{"schema":1,"produ')
     redis_server.command("XGROUP", "SETID", LOG, "siem", "0")
     assert command(*arguments).code == 0
@@ -581,6 +609,43 @@ def test_an_event_cannot_write_to_the_terminal(redis_server: RedisServer, comman
     assert r" \x1b]0;x\x07\x1b[2J\r\n2026\x20\u202e\x9b1mb\\\x7f " in shown[0]
     assert shown[-1].startswith("not an audit event: ")
     assert "5 events exported, 1 of them not as authkit writes them" in command("export").errors
+
+
+def test_a_line_that_is_no_line_forges_none(
+    redis_server: RedisServer, command: Command, tmp_path: Path, key_file: Path
+) -> None:
+    """An event behind a line break in an entry is no event in the export, nor to who verifies."""
+    app_ran(redis_server.url, records=[record("alice")])
+    [first, *_] = command("export").output.splitlines()
+    for raw in (b"{}\n" + first, first + b"\n" + first, b"\x1b[2J\r" + first, first + b"\n"):
+        redis_server.command("XADD", LOG, "*", "e", raw)
+    file = tmp_path / "trail"
+    exported = command("export", "--group", "siem", "--output", str(file))
+    assert exported.errors.endswith(": 8 events exported, 4 of them not as authkit writes them\n")
+    lines = file.read_bytes().splitlines()
+    assert (len(lines), lines.count(first)) == (8, 1)
+    checked = command("verify", str(file), "--key-file", str(key_file))
+    assert (checked.code, checked.output) == (1, b"")
+    assert checked.errors.startswith("authkit audit verify: not_an_event: line 5 ")
+    assert checked.errors.rstrip("\n").isprintable()
+
+
+def test_what_is_too_large_for_an_event_is_said(
+    redis_server: RedisServer, command: Command
+) -> None:
+    """It is neither shown nor exported; a group is done with it."""
+    app_ran(redis_server.url, records=[record("alice")])
+    redis_server.command("XADD", LOG, "*", "e", b"\x1b" * 2_000_000)
+    said = "too large for an event passed over"
+    for arguments in (("export",), ("export", "--group", "siem")):
+        exported = command(*arguments)
+        assert (exported.code, exported.output.count(b"\n")) == (0, 4)
+        assert exported.errors.endswith(f": 4 events exported; 1 {said}\n")
+    assert pending(redis_server) == 0
+    assert command("export", "--group", "siem").errors == (
+        "authkit audit export: 0 events exported\n"
+    )
+    assert command("tail").output.count(b"\n") == 4
 
 
 def test_new_events_are_shown_as_they_come(

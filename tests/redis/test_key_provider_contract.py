@@ -83,7 +83,7 @@ class SharedContract(KeyProviderContract):
         return rotate
 
 
-class TestSharedOnOneServer(SharedContract):
+class OnOneServer(SharedContract):
     """A standalone server."""
 
     @pytest.fixture
@@ -91,16 +91,34 @@ class TestSharedOnOneServer(SharedContract):
         return redis_server.url
 
 
-class Elsewhere:
-    """What is left out where it is no matter of the topology, and would take most of the time."""
+class Quick:
+    """Leaves out what would take most of the time, since it lets every moment pass in earnest.
 
-    on_one_version = True
+    It is the matter of KeySetProvider, which keeps it on a clock that can be moved.
+    """
 
     test_a_shared_look_outlives_whoever_leaves: Any = None
 
 
+class Elsewhere(Quick):
+    """What is no matter of the version of Redis either."""
+
+    on_one_version = True
+
+
+class TestSharedOnOneServer(Quick, OnOneServer):
+    """A standalone server."""
+
+
 @pytest.mark.full
-class TestSharedWhereBothFail(Elsewhere, TestSharedOnOneServer):
+class TestSharedInFull(OnOneServer):
+    """The same, and nothing left out."""
+
+    on_one_version = True
+
+
+@pytest.mark.full
+class TestSharedWhereBothFail(Elsewhere, OnOneServer):
     """In an outage the Redis server stands still too."""
 
     @pytest.fixture
@@ -135,7 +153,7 @@ class TestSharedOnACluster(Elsewhere, SharedContract):
 
 
 @pytest.mark.full
-class TestSharedOverTheUsersClient(Elsewhere, TestSharedOnOneServer):
+class TestSharedOverTheUsersClient(Elsewhere, OnOneServer):
     """Every call goes through a client of redis-py that the application has."""
 
     @pytest.fixture

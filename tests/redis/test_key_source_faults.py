@@ -11,17 +11,13 @@ import pytest
 
 from authkit.errors import BackendUnavailable
 from authkit.interfaces import KeySetDocument
-from authkit.jose.signing import SigningKey
 from authkit_redis.shared_keys.source import RedisKeySource
 from tests.redis.sentinels import SentinelTopology
 from tests.redis.servers import RedisServer
-from tests.redis.shared_keys import KEY, CountedSource, sharing
+from tests.redis.shared_keys import KEY, NEW, OLD, CountedSource, sharing
 from tests.redis.stores import elsewhere, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.full]
-
-OLD = {"keys": [SigningKey.generate("ES256", kid="old").public_jwk()]}
-NEW = {"keys": [SigningKey.generate("ES256", kid="new").public_jwk()]}
 
 WORKER = """
 import asyncio, sys

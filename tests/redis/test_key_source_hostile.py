@@ -12,15 +12,26 @@ from typing import Any
 import pytest
 
 from authkit.jose.signing import SigningKey
-from authkit_redis.shared_keys.seal import Record, Seal
+from authkit_redis.key_provider import RedisKeyProvider
+from authkit_redis.link import open_link
+from authkit_redis.shared_keys.seal import Note, Record, Seal
 from authkit_redis.shared_keys.terms import key_of
 from tests.redis.servers import RedisServer
-from tests.redis.shared_keys import ADDRESS, ISSUER, KEY, PREFIX, SECRET, CountedSource, sharing
+from tests.redis.shared_keys import (
+    ADDRESS,
+    ISSUER,
+    KEY,
+    NEW,
+    OLD,
+    PREFIX,
+    SECRET,
+    CountedSource,
+    sharing,
+)
+from tests.redis.stores import until
 
 pytestmark = pytest.mark.anyio
 
-OLD = {"keys": [SigningKey.generate("ES256", kid="old").public_jwk()]}
-NEW = {"keys": [SigningKey.generate("ES256", kid="new").public_jwk()]}
 EVIL = {"keys": [SigningKey.generate("ES256", kid="evil").public_jwk()]}
 OTHER = "https://other.example.com"
 
@@ -46,8 +57,14 @@ def record(
 
 def evil(seal: Seal, **changes: Any) -> bytes:
     """The attacker's own keys, with a seal that can be had."""
-    given = {"asked_ms": now_ms(), "fresh_seconds": 600.0, "etag": None, **changes}
+    times = {"asked_ms": now_ms(), "wall_ms": now_ms()}
+    given = {**times, "fresh_seconds": 600.0, "etag": None, **changes}
     return seal.record(Record(body=json.dumps(EVIL).encode(), **given))
+
+
+def noted(moment_ms: int) -> bytes:
+    """A failure, as the fleet notes it."""
+    return Seal(SECRET, ISSUER, ADDRESS).note(Note(moment_ms, moment_ms))
 
 
 def bit_flipped(server: Server, sealed: bytes) -> None:
@@ -104,12 +121,9 @@ def from_the_future_in_disguise(server: Server, sealed: bytes) -> None:
 
 
 def no_key_set(server: Server, sealed: bytes) -> None:
-    sealing = Seal(SECRET, ISSUER, ADDRESS)
-    asked = now_ms()
-    record(
-        server,
-        sealing.record(Record(asked_ms=asked, fresh_seconds=60.0, etag=None, body=b"[]")),
-    )
+    moment = now_ms()
+    none = Record(asked_ms=moment, wall_ms=moment, fresh_seconds=60.0, etag=None, body=b"[]")
+    record(server, Seal(SECRET, ISSUER, ADDRESS).record(none))
 
 
 def of_another_type(server: Server, sealed: bytes) -> None:
@@ -200,31 +214,64 @@ async def test_an_old_record_does_not_come_back(
 
 
 async def test_a_forged_lease_holds_nobody_for_long(redis_server: RedisServer) -> None:
-    """One that no process could have is passed over; one that lasts is waited out, once."""
+    """One that no process could have is passed over."""
     source = CountedSource(OLD)
     async with sharing(redis_server.url, source, fetch_timeout_seconds=0.2) as shared:
         redis_server.command("HSET", KEY, "owner", "evil", "lease", str(now_ms() + 10**9))
         begun = time.monotonic()
         assert json.loads((await shared.fetch(None)).body) == OLD
         assert time.monotonic() - begun < 1
-        redis_server.command("DEL", KEY)
-        redis_server.command("HSET", KEY, "owner", "evil", "lease", str(now_ms() + 50_000))
-        assert json.loads((await shared.fetch(None)).body) == OLD
-        assert time.monotonic() - begun < 5
-        assert shared.stats()["direct_total"] == 1
+
+
+async def test_a_forged_lease_keeps_no_provider_from_its_keys(redis_server: RedisServer) -> None:
+    """One that lasts is waited out once, and then the provider is asked, whatever the cooldown."""
+    redis_server.command("HSET", KEY, "owner", "evil", "lease", str(now_ms() + 50_000))
+    async with RedisKeyProvider(
+        open_link(redis_server.url),
+        CountedSource(OLD),
+        issuer=ISSUER,
+        address=ADDRESS,
+        prefix=PREFIX,
+        secret=SECRET,
+        timeout_seconds=0.2,
+        cooldown_seconds=0.5,
+        redis_timeout_seconds=1.0,
+    ) as provider:
+        await until("it has keys", lambda: provider.stats()["keys"] == 1, timeout_seconds=5)
+        assert provider.stats()["shared_direct_total"] == provider.stats()["fetches_total"] == 1
 
 
 async def test_a_forged_failure_holds_nobody_back(redis_server: RedisServer) -> None:
     """A note that the fleet has not sealed, or of another time, counts for nothing."""
     source = CountedSource(OLD)
-    forged = Seal(b"another secret of 16 bytes", ISSUER, ADDRESS).note(now_ms())
-    replayed = Seal(SECRET, ISSUER, ADDRESS).note(now_ms() - 10**6)
+    forged = Seal(b"another secret of 16 bytes", ISSUER, ADDRESS).note(Note(now_ms(), now_ms()))
+    replayed = noted(now_ms() - 10**6)
     async with sharing(redis_server.url, source) as shared:
         for note in (forged, replayed, b""):
             redis_server.command("DEL", KEY)
             redis_server.command("HSET", KEY, "note", note, "failed", str(now_ms()))
             assert json.loads((await shared.fetch(None)).body) == OLD
         assert shared.stats()["refused_total"] == 3
+
+
+@pytest.mark.parametrize("of", ["a failure", "a success"])
+async def test_an_old_outcome_is_not_that_of_a_forged_attempt(
+    redis_server: RedisServer, of: str
+) -> None:
+    """Whoever waits for an attempt is told how that one ended, and not one of long ago."""
+    source, long_ago = CountedSource(OLD), now_ms() - 30 * 86_400_000
+    redis_server.command("HSET", KEY, "owner", "evil", "lease", str(now_ms() + 50_000))
+    async with sharing(redis_server.url, source) as shared:
+        fetch = asyncio.create_task(shared.fetch(None))
+        await until("it waits", lambda: shared.stats()["waited_total"] == 1)
+        redis_server.command("DEL", KEY)
+        if of == "a failure":
+            redis_server.command("HSET", KEY, "note", noted(long_ago), "failed", str(long_ago))
+        else:
+            seal = Seal(SECRET, ISSUER, ADDRESS)
+            record(redis_server, evil(seal, asked_ms=long_ago, wall_ms=long_ago))
+        assert json.loads((await fetch).body) == OLD
+        assert source.requests == 1
 
 
 async def test_without_a_secret_keys_are_taken_as_they_are_and_that_is_said(

@@ -26,7 +26,7 @@ class RedisContract(RateLimiterContract):
     is_context_manager = True
     can_skip_time = False
     can_fail = True
-    staleness_seconds = 1.5  # until a server that stood still is asked again
+    staleness_seconds = 2.5  # until a server that stood still is asked again
 
     @pytest.fixture
     def clock(self) -> Clock:

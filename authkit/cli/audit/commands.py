@@ -10,7 +10,7 @@ from authkit.cli.audit.verify import verify
 
 __all__ = ["audit"]
 
-audit = typer.Typer(
+audit: typer.Typer = typer.Typer(
     help="Look at the audit trail, hand it on, and check that it is whole.",
     no_args_is_help=True,
     rich_markup_mode="markdown",

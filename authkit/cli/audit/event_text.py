@@ -14,6 +14,8 @@ __all__ = ["event_text", "plain_line", "printable", "shown"]
 _COLUMNS = "{time:24} {type:21} {outcome:11} {code:22} {subject:20} {address:15} {issuer}"
 _MOST_SHOWN = 120
 _ODD = re.compile(rb"[^\x20-\x7e]")
+# What is no white space to Unicode, but seen as nothing else.
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def event_text(line: bytes) -> str:
@@ -48,7 +50,9 @@ def plain_line(line: bytes) -> bytes:
 
 def printable(text: str) -> str:
     """The text with nothing in it that a terminal would act on."""
-    return "".join(one if one.isprintable() else _escaped(one) for one in text)
+    return "".join(
+        one if one.isprintable() and one not in _BLANKS else _escaped(one) for one in text
+    )
 
 
 def shown(value: str | float | None) -> str:

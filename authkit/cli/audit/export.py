@@ -69,7 +69,7 @@ def export(
             raise ConfigurationError(
                 f"{'--follow' if is_following else '--consumer'} has no meaning without --group"
             )
-        link, prefix = redis_link()
+        link, prefix = redis_link()  # which says so where the driver is not installed
         from authkit_redis.audit_streams.reader import AuditReader
 
         output = StandardOutput() if file is None else FileOutput(file)

@@ -10,7 +10,7 @@ from authkit.audit.findings import AuditFault, ProducerReport, VerificationRepor
 from authkit.cli.audit.event_text import shown
 from authkit.interfaces import AuditEvent
 
-__all__ = ["fault_line", "reaches", "report_line", "report_text"]
+__all__ = ["fault_line", "reaches", "report_line", "report_text", "unproven_text"]
 
 
 def reaches(anchors: Sequence[AuditEvent]) -> dict[str, int]:
@@ -43,6 +43,7 @@ def report_line(report: VerificationReport, anchored: Mapping[str, int]) -> str:
             for one in report.producers
         ],
         absent=list(report.absent),
+        unproven=list(report.unproven),
     )
 
 
@@ -52,6 +53,7 @@ def _line(
     lines: int | None = None,
     producers: Sequence[Mapping[str, object]] | None = None,
     absent: Sequence[str] | None = None,
+    unproven: Sequence[str] | None = None,
 ) -> str:
     finding = {
         "is_intact": fault is None,
@@ -59,17 +61,20 @@ def _line(
         "lines": lines,
         "producers": producers,
         "absent": absent,
+        "unproven": unproven,
     }
     return json.dumps(finding)
 
 
 def report_text(report: VerificationReport, anchored: Mapping[str, int]) -> str:
     """A trail in which nothing is wrong, for people."""
-    events = sum(one.events for one in report.producers)
+    alone = len(report.unproven)
+    events = sum(one.events for one in report.producers) - alone
+    rest = f"; nothing proves {alone} more" if alone else ""
     return "\n".join(
         (
             f"nothing is wrong with {_counted(events, 'event')} of "
-            f"{_counted(len(report.producers), 'producer')}",
+            f"{_counted(len(report.producers) - alone, 'producer')}{rest}",
             *(_producer_text(one, anchored.get(one.producer)) for one in report.producers),
             *(
                 f"  {shown(name)}: no event is left, up to {anchored[name]} and its anchor"
@@ -79,7 +84,17 @@ def report_text(report: VerificationReport, anchored: Mapping[str, int]) -> str:
     )
 
 
+def unproven_text(report: VerificationReport) -> str:
+    """What to think of the producers whose only event nothing proves, of which there are some."""
+    return (
+        f"of {_counted(len(report.unproven), 'producer')} one event is left, and nothing proves "
+        "it: whoever can write to the trail may have made it up"
+    )
+
+
 def _producer_text(found: ProducerReport, anchored: int | None) -> str:
+    if found.unproven == found.events:
+        return f"  {shown(found.producer)}: event {found.last} alone, which nothing proves"
     facts = [
         f"events {found.first} to {found.last}",
         "ended cleanly" if found.is_ended else "not ended",

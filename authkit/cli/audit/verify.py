@@ -14,7 +14,13 @@ from authkit.audit.findings import AuditFault, VerificationReport
 from authkit.audit.verification import ChainVerification, read_anchors
 from authkit.cli.audit.endings import FAILED, MISUSED, ending, say
 from authkit.cli.audit.event_text import printable
-from authkit.cli.audit.finding import fault_line, reaches, report_line, report_text
+from authkit.cli.audit.finding import (
+    fault_line,
+    reaches,
+    report_line,
+    report_text,
+    unproven_text,
+)
 from authkit.cli.audit.output import StandardOutput
 from authkit.errors import ConfigurationError
 from authkit.event_lines import MAX_LINE_BYTES
@@ -63,8 +69,8 @@ def verify(
     The key is the bytes of its file as they are, without one newline at the end.
 
     Exits with 0 when nothing is wrong; with 1 at the first fault; with 2 when nothing can be
-    said: there is no event, a file cannot be read, or the key has not 32 to 64 bytes; with 130
-    when it is interrupted.
+    said: there is no event, or none that the key proves, a file cannot be read, or the key has not
+    32 to 64 bytes; with 130 when it is interrupted.
     """
     with ending(_NAME, when_nobody_reads=MISUSED):
         output = StandardOutput()
@@ -79,6 +85,8 @@ def verify(
             raise typer.Exit(FAILED) from fault
         anchored = reaches(anchors)
         _print(output, (report_line if is_json else report_text)(report, anchored))
+        if report.unproven:
+            say(_NAME, unproven_text(report))
         if anchor_file is None:
             say(
                 _NAME,
@@ -129,7 +137,7 @@ def _report(
     """What is found of a trail in which nothing is wrong.
 
     Raises:
-        ConfigurationError: it cannot be read, or has no event.
+        ConfigurationError: it cannot be read, or has no event that the key proves.
         AuditFault: something is wrong with it.
     """
     verification = ChainVerification(key, anchors=anchors, is_trimmed=is_trimmed)
@@ -140,6 +148,8 @@ def _report(
     if not report.producers:
         # As where what should have come through a pipe did not.
         raise ConfigurationError(f"there is no event in {_named(file)}")
+    if len(report.unproven) == len(report.producers):
+        raise ConfigurationError(f"nothing proves any event in {_named(file)}: each stands alone")
     return report
 
 

@@ -22,22 +22,22 @@ def anchors(sink: ControlledSink) -> list[tuple[int, object]]:
 
 
 async def test_an_anchor_comes_when_its_time_has_come_and_something_happened() -> None:
-    """Behind the events, once in the period, and never twice behind the same event."""
+    """Behind the first batch, then once in the period, and never twice behind the same event."""
     clock, sink = ManualClock(), ControlledSink()
     async with AuditTrail(sink, chain_key=KEY, anchor_seconds=60, clock=clock) as trail:
         for _ in range(2):
             trail.append_request(request())
-            await until(lambda: trail.stats()["queued"] == 0)
-        assert anchors(sink) == []
+            await until(lambda: anchors(sink) and trail.stats()["queued"] == 0)
+        assert anchors(sink) == [(2, False)]
         clock.advance(60)
         trail.append_request(request())
-        await until(lambda: anchors(sink))
+        await until(lambda: len(sink.events) == 5)
         clock.advance(600)
         trail.append_request(request())
-        await until(lambda: len(sink.events) == 5)
-        assert anchors(sink) == [(4, False)]
-    assert anchors(sink) == [(4, False), (6, True)]
-    assert trail.stats()["anchors_total"] == 2
+        await until(lambda: len(sink.events) == 6)
+        assert anchors(sink) == [(2, False), (5, False)]
+    assert anchors(sink) == [(2, False), (5, False), (7, True)]
+    assert trail.stats()["anchors_total"] == 3
 
 
 async def test_a_quiet_trail_gets_its_anchor_and_no_second_one() -> None:
@@ -45,9 +45,11 @@ async def test_a_quiet_trail_gets_its_anchor_and_no_second_one() -> None:
     sink = ControlledSink()
     async with AuditTrail(sink, chain_key=KEY, anchor_seconds=0.01) as trail:
         trail.append_request(request())
-        await until(lambda: anchors(sink))
+        await until(lambda: len(anchors(sink)) == 1)
+        trail.append_request(request())
+        await until(lambda: len(anchors(sink)) == 2)
         await asyncio.sleep(0.05)
-        assert anchors(sink) == [(2, False)]
+        assert anchors(sink) == [(2, False), (4, False)]
 
 
 async def test_the_last_event_of_a_clean_stop_is_an_anchor() -> None:
@@ -119,6 +121,16 @@ def test_anchors_that_make_no_sense_are_refused() -> None:
         AuditTrail(sink, anchor_sink=sink, chain_key=KEY)
     with pytest.raises(ConfigurationError, match="anchor_seconds"):
         AuditTrail(sink, anchor_seconds=0)
+
+
+async def test_nobody_else_can_make_an_anchor() -> None:
+    """One that is no place of the chain would make an honest trail look forged."""
+    trail = AuditTrail(ControlledSink(), chain_key=KEY)
+    with pytest.raises(ConfigurationError, match="by the trail itself"):
+        await trail.append_control("audit.anchor")
+    with pytest.raises(ConfigurationError, match="by the trail itself"):
+        trail.append_control_nowait("audit.anchor")
+    assert trail.stats()["queued"] == 0
 
 
 async def test_of_copies_that_wait_the_oldest_give_way() -> None:

@@ -187,7 +187,11 @@ async def test_processes_share_a_file(path: Path) -> None:
     for line in path.read_bytes().splitlines():
         event = event_of_line(line)
         found.setdefault(event.producer, []).append(event.sequence)
-    assert list(found.values()) == [list(range(1, 302))] * 3
+    assert len(found) == 3
+    for sequences_of_one in found.values():
+        # There may be an anchor behind the first batch, and there is one at the end.
+        assert sequences_of_one == list(range(1, len(sequences_of_one) + 1))
+        assert len(sequences_of_one) in (301, 302)
 
 
 async def test_a_trail_writes_to_a_file(path: Path) -> None:

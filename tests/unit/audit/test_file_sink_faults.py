@@ -1,12 +1,15 @@
 """A file of audit events on a disk that fills up, under a held lock, rotated, and shared."""
 
 # Small files, which a test may read and change in the event loop.
+# ruff: noqa: ASYNC240
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -18,8 +21,9 @@ from pathlib import Path
 import pytest
 
 from authkit.audit import FileAuditSink
-from authkit.errors import BackendUnavailable
-from authkit.event_lines import event_of_line
+from authkit.audit.log_lines import log_lines
+from authkit.errors import BackendUnavailable, ConfigurationError
+from authkit.event_lines import MAX_LINE_BYTES, event_of_line
 from tests.unit.audit.full_disk import Survived, survive
 from tests.unit.audit.test_file_sink import batch, sequences
 from tests.unit.audit.trails import verify
@@ -100,7 +104,7 @@ async def test_a_file_system_without_room_tears_and_loses_nothing(tmp_path: Path
 
 LOCKER = """
 import fcntl, os, signal, sys
-file = open(sys.argv[1], "ab")
+file = open(sys.argv[1] + ".lock", "ab")
 fcntl.flock(file, fcntl.LOCK_EX)
 print("locked", flush=True)
 signal.pause()
@@ -111,7 +115,7 @@ async def test_the_lock_of_a_stopped_process_fails_the_write_and_ends_with_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody hangs with it for ever, and nothing is written beside it."""
-    monkeypatch.setattr("authkit.audit.audit_file._LOCK_ATTEMPTS", 10)
+    monkeypatch.setattr("authkit.audit.file_lock._LOCK_ATTEMPTS", 10)
     async with FileAuditSink(path) as sink:
         await sink.write(batch())
         # Without site-packages, so that nothing measures what is killed.
@@ -130,6 +134,126 @@ async def test_the_lock_of_a_stopped_process_fails_the_write_and_ends_with_it(
             process.wait()  # it is dead
             await sink.write(batch(4))
     assert sequences(path) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_crash_of_the_machine_may_leave_any_number_of_zeros(path: Path) -> None:
+    """Behind a whole line, one without its break, a torn one and none at all: only they go."""
+    zeros = bytes(MAX_LINE_BYTES + MAX_LINE_BYTES // 2)
+    async with FileAuditSink(path, fsync=False) as sink:
+        for left in (b"", b'{"schema":1,"prod'):
+            with path.open("ab") as file:
+                file.write(left + zeros)
+            await sink.write(batch(1, 2))
+        os.truncate(path, path.stat().st_size - 1)
+        os.truncate(path, path.stat().st_size + len(zeros))
+        await sink.write(batch(3, 1))
+    assert sequences(path) == [1, 2, 1, 2, 3]
+
+
+@pytest.mark.parametrize("content", [b"a database\n" + bytes(50), b'notes\n{"sch', b"notes\n{"])
+async def test_another_programs_file_is_never_cut(path: Path, content: bytes) -> None:
+    """Not even where it ends in something that a crash could have left of ours."""
+    path.write_bytes(content)
+    async with FileAuditSink(path) as sink:
+        with pytest.raises(BackendUnavailable, match="no audit line"):
+            await sink.write(batch())
+    assert path.read_bytes() == content
+
+
+async def test_what_another_user_owns_is_not_cut(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torn line stays, and the next one stands behind it."""
+    async with FileAuditSink(path) as sink:
+        await sink.write(batch())
+        with path.open("ab") as file:
+            file.write(b'{"schema":1,"prod')
+        own = os.geteuid()
+        monkeypatch.setattr("authkit.audit.audit_file.os.geteuid", lambda: own + 1)
+        await sink.write(batch(4, 1))
+    lines = path.read_bytes().splitlines()
+    assert [len(lines), lines[3]] == [5, b'{"schema":1,"prod']
+    assert event_of_line(lines[4]).sequence == 4
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_symbolic_link_is_not_followed(path: Path, is_there: bool) -> None:
+    """Whoever may write to the directory cannot have another file written to, or cut."""
+    victim = path.with_name("victim")
+    if is_there:
+        victim.write_bytes(b'{"schema":')
+    path.symlink_to(victim)
+    with pytest.raises(ConfigurationError, match="symbolic link"):
+        await FileAuditSink(path).__aenter__()
+    path.unlink()
+    async with FileAuditSink(path) as sink:
+        old = path.rename(path.with_suffix(".1"))
+        for target in (old, victim):
+            path.symlink_to(target)
+            with pytest.raises(BackendUnavailable, match="symbolic link"):
+                await sink.write(batch())
+            path.unlink()
+    assert (victim.read_bytes() if is_there else victim.exists()) == (
+        b'{"schema":' if is_there else False
+    )
+
+
+async def test_whoever_may_only_read_the_file_cannot_keep_it_from_being_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is that of a file which only its owner can open."""
+    monkeypatch.setattr("authkit.audit.file_lock._LOCK_ATTEMPTS", 1)
+    async with FileAuditSink(path) as sink:
+        path.chmod(0o644)
+        with path.open("rb") as reader, path.open("rb") as other:
+            fcntl.flock(reader, fcntl.LOCK_EX)
+            fcntl.lockf(other, fcntl.LOCK_SH)
+            await sink.write(batch())
+    assert sequences(path) == [1, 2, 3]
+    assert stat.S_IMODE(path.with_name("audit.jsonl.lock").stat().st_mode) == 0o600
+
+
+async def test_a_process_may_go_to_another_directory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path means what it meant when the file was opened, and so does that of its lock."""
+    monkeypatch.chdir(path.parent)
+    async with FileAuditSink(path.name) as sink:
+        await sink.write(batch(1, 2))
+        path.with_name("other").mkdir()
+        monkeypatch.chdir(path.with_name("other"))
+        await sink.write(batch(3, 1))
+    assert sequences(path) == [1, 2, 3]
+    names = sorted(one.name for one in path.parent.rglob("*"))
+    assert names == ["audit.jsonl", "audit.jsonl.lock", "other"]
+
+
+async def test_a_lock_that_is_removed_is_made_again(path: Path) -> None:
+    """All who write agree on the one that is there now; where none can be made, that is told."""
+    lock = path.with_name("audit.jsonl.lock")
+    async with FileAuditSink(path) as one, FileAuditSink(path) as other:
+        await one.write(batch())
+        lock.unlink()
+        await one.write(batch(4))
+        await other.write(batch(7))
+        assert lock.stat().st_size == 0
+    lock.unlink()
+    lock.mkdir()
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"audit\.jsonl\.lock"):
+            await one.__aenter__()
+
+
+async def test_it_is_told_where_others_may_write(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A trail that anybody can change is of little worth."""
+    path.touch()
+    path.chmod(0o660)
+    async with FileAuditSink(path) as sink:
+        await sink.write(batch())
+        await log_lines.drain(1)
+    assert "others than its owner may write to" in caplog.text
 
 
 WRITER = """
@@ -164,5 +288,6 @@ def test_a_file_that_processes_share_and_another_one_rotates_is_whole(path: Path
             process.wait()
     assert [process.returncode for process in processes] == [0, 0]
     assert len(rotated) > 5
-    report = verify(lines_in(*rotated, *([path] if path.exists() else [])))
-    assert [(one.events, one.is_ended) for one in report.producers] == [(401, True)] * 2
+    lines = lines_in(*rotated, *([path] if path.exists() else []))
+    assert [one.is_ended for one in verify(lines).producers] == [True] * 2
+    assert sum(event_of_line(line).type == "test.event" for line in lines) == 2 * 400

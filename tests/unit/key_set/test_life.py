@@ -183,6 +183,23 @@ async def test_a_fetch_that_never_ends_is_given_up(clock: ManualClock) -> None:
     assert kids(await provider.find("a", "ES256")) == ["a"]
 
 
+async def test_a_source_that_needs_long_is_given_the_time(clock: ManualClock) -> None:
+    """Beyond the cooldown too: requests do not wait for it, and join it instead of asking anew."""
+    source = ScriptedSource(clock, jwks("a"))
+    source.gate.clear()
+    provider = KeySetProvider(
+        source, clock=clock, timeout_seconds=0.01, cooldown_seconds=0.01, longest_fetch_seconds=5
+    )
+    for _ in range(3):
+        with pytest.raises(BackendUnavailable):
+            await provider.find("a", "ES256")
+        clock.advance(1)
+    source.gate.set()
+    await settle()
+    assert kids(await provider.find("a", "ES256")) == ["a"]
+    assert provider.stats()["fetches_total"] == 1
+
+
 async def test_after_the_last_exit_it_works_on_demand(
     provider: KeySetProvider, source: ScriptedSource, clock: ManualClock
 ) -> None:
@@ -234,7 +251,12 @@ async def test_a_fetch_belongs_to_no_request(clock: ManualClock) -> None:
 def bad_arguments() -> Iterator[dict[str, Any]]:
     for name in ("timeout_seconds", "min_fresh_seconds", "max_keys"):
         yield {name: 0}
-    for name in ("timeout_seconds", "cooldown_seconds", "last_known_good_seconds"):
+    for name in (
+        "timeout_seconds",
+        "cooldown_seconds",
+        "last_known_good_seconds",
+        "longest_fetch_seconds",
+    ):
         for value in (-1, math.nan, math.inf, "5", True, None):
             yield {name: value}
     yield {"refresh_ahead": 1}

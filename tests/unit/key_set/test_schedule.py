@@ -63,6 +63,19 @@ def test_a_set_that_came_too_old_confirms_nothing_and_is_asked_for_again_after_t
     assert times.is_confirmed
 
 
+def test_a_set_is_as_old_as_its_document_says_whatever_it_is_used_for() -> None:
+    """A document that is older than it may be confirms nothing, though it is in use for longer."""
+    times = schedule()
+    times.started(500)
+    times.succeeded(500, age_seconds=30, fresh_seconds=60, stated_seconds=10)
+    assert not times.is_confirmed
+    assert times.state(500) == "fresh"
+
+    times.started(530)
+    times.succeeded(530, age_seconds=0.1, fresh_seconds=60, stated_seconds=0)
+    assert times.is_confirmed
+
+
 def test_whoever_begins_with_a_set_of_others_may_soon_ask_for_a_newer_one() -> None:
     """The cooldown counts from when the set was asked for, and later from the process's own."""
     times = schedule()

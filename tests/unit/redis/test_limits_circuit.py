@@ -56,7 +56,7 @@ def test_other_slots_go_on() -> None:
     assert not circuit.admits(A | B, 0.0)
     circuit.succeeded(B, 0.0)
     assert not circuit.is_closed
-    circuit.succeeded(A, 0.0)
+    circuit.succeeded(A, 1.0)
     assert circuit.is_closed
 
 
@@ -75,6 +75,8 @@ def test_any_answer_ends_a_failure_of_everything() -> None:
     assert not circuit.admits(A, 0.05)
     assert circuit.admits(A, 0.2)
     circuit.succeeded(A, 0.2)
+    assert circuit.admits(B, 0.2)
+    circuit.succeeded(B, 1.0)
     assert circuit.is_closed
 
 
@@ -83,5 +85,17 @@ def test_a_slot_that_nobody_asks_for_is_forgotten() -> None:
     circuit = Circuit(TIMEOUT)
     circuit.failed(A, 0.0)
     circuit.failed(B, 11.0)
-    circuit.succeeded(B, 11.2)
+    circuit.succeeded(B, 12.0)
+    assert circuit.is_closed
+
+
+def test_a_server_that_fails_now_and_then_is_one_outage() -> None:
+    """Only after a second without a failure is it over; meanwhile calls are let through."""
+    circuit = Circuit(TIMEOUT)
+    for tenth in range(0, 20, 2):
+        circuit.failed(A, tenth / 10)
+        circuit.succeeded(A, tenth / 10 + 0.1)
+        assert not circuit.is_closed
+        assert circuit.admits(A, tenth / 10 + 0.1)
+    circuit.succeeded(A, 3.0)
     assert circuit.is_closed

@@ -4,100 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
 from authkit.errors import BackendUnavailable, ConfigurationError
-from authkit.interfaces import KeySetDocument
-from authkit.testing import ManualClock
 from authkit_redis.key_provider import RedisKeyProvider
-from authkit_redis.link import LinkError, NotSent, OutcomeUnknown, ReplyError, Script, Tail
-from authkit_redis.shared_keys.scripts import CLAIM, END, LOOK, PUBLISH, TRY
-from authkit_redis.shared_keys.seal import Seal
-from authkit_redis.shared_keys.source import RedisKeySource
-from authkit_redis.shared_keys.terms import key_of
+from authkit_redis.link import LinkError, NotSent, OutcomeUnknown, ReplyError
+from authkit_redis.shared_keys.scripts import CLAIM, END
+from authkit_redis.shared_keys.seal import Note
+from authkit_redis.shared_keys.terms import Terms, key_of
+from tests.unit.redis.scripted_keys import (
+    ADDRESS,
+    BODY,
+    ISSUER,
+    NOW_MS,
+    SEAL,
+    WALL_MS,
+    ScriptedLink,
+    Source,
+    granted,
+    shared,
+)
 
 pytestmark = pytest.mark.anyio
-
-ISSUER, ADDRESS = "https://login.example.com", "https://login.example.com/keys"
-SECRET = b"a secret of the fleet's own"
-SEAL = Seal(SECRET, ISSUER, ADDRESS)
-BODY = b'{"keys":[]}'
-NOW_MS = 1_000_000_000_000
-
-
-class ScriptedLink:
-    """A Link that answers each script as a test has it."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers: dict[Script, Any] = {TRY: [b"0", b"noeviction"], PUBLISH: 1, END: 1}
-        names = {"claim": CLAIM, "look": LOOK, "publish": PUBLISH, "end": END, "attempt": TRY}
-        self.answers.update({names[name]: answer for name, answer in answers.items()})
-        self.ran: list[Script] = []
-        self.attempts: list[bytes | int] = []
-        self.entered = 0
-
-    async def __aenter__(self) -> Self:
-        self.entered += 1
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.entered -= 1
-
-    async def run(
-        self,
-        script: Script,
-        keys: Sequence[bytes],
-        args: Sequence[bytes | int],
-        *,
-        timeout_seconds: float,
-        is_repeatable: bool = False,
-    ) -> Any:
-        self.ran.append(script)
-        if script is CLAIM:
-            self.attempts.append(args[0])
-        await asyncio.sleep(0)
-        answer = self.answers[script]
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    async def call(
-        self, *parts: bytes | int, timeout_seconds: float, key: bytes | None = None
-    ) -> Any:
-        return 1
-
-    def tail(self, key: bytes) -> Tail:
-        raise NotImplementedError
-
-    def stats(self) -> Mapping[str, float]:
-        return {}
-
-
-class Source:
-    """A KeySource that does what a test tells it to."""
-
-    def __init__(self, answer: object = BODY, *, fetched_at: float = 5000.0) -> None:
-        self.answer = answer
-        self.fetched_at = fetched_at
-        self.requests = 0
-
-    async def fetch(self, previous: KeySetDocument | None) -> KeySetDocument:
-        self.requests += 1
-        if isinstance(self.answer, BaseException):
-            raise self.answer
-        assert isinstance(self.answer, bytes)
-        return KeySetDocument(
-            body=self.answer, etag=None, fetched_at=self.fetched_at, fresh_seconds=600.0
-        )
 
 
 class OpenedSource(Source):
@@ -111,15 +41,6 @@ class OpenedSource(Source):
 
     async def __aexit__(self, *_: object) -> None:
         self.entered -= 1
-
-
-def shared(link: ScriptedLink, source: Any, **changes: Any) -> RedisKeySource:
-    given = {"issuer": ISSUER, "address": ADDRESS, "secret": SECRET, "clock": ManualClock(5000.0)}
-    return RedisKeySource(link, source, **{**given, **changes})
-
-
-def granted() -> list[Any]:
-    return [1, str(NOW_MS).encode(), None, None, None, 0]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +88,20 @@ def test_keys_in_redis_tell_issuer_and_address_apart() -> None:
     assert len({key, key_of("authkit", "a", "bc"), key_of("other", "ab", "c")}) == 3
 
 
+def test_no_set_is_of_use_for_longer_than_it_may_be_fresh() -> None:
+    """Whatever its document says: a day, and the hour for which it may be used after that."""
+    terms = Terms(
+        fetch_timeout_seconds=5.0,
+        cooldown_seconds=30.0,
+        stale_if_error_seconds=3600.0,
+        max_fresh_seconds=86400.0,
+        timeout_seconds=0.25,
+    )
+    for fresh_seconds in (31_536_000.0, 1e308):
+        assert terms.usable_ms(fresh_seconds) == (86400 + 3600) * 1000
+    assert terms.usable_ms(600.0) == (600 + 3600) * 1000
+
+
 async def test_a_document_keeps_its_own_age() -> None:
     """A source that hands on what it has had for a while does not make it younger."""
     link = ScriptedLink(claim=granted())
@@ -194,14 +129,27 @@ async def test_where_redis_gives_nothing_the_source_is_asked(
 
 @pytest.mark.parametrize(
     "reply",
-    [None, 7, [], [1], [b"x", b"1", None, None, None, 0], [0, b"1", 5, None, None, 0]],
-    ids=repr,
+    [
+        None,
+        7,
+        [],
+        [1],
+        [b"x", b"1", None, None, None, 0],
+        [0, b"1", 5, None, None, 0],
+        [1, b"-5", None, None, None, 0],
+        [1, b"%d" % 2**53, None, None, None, 0],
+        [1, b"9" * 400, None, None, None, 0],
+        [1, float("inf"), None, None, None, 0],
+    ],
+    ids=lambda reply: repr(reply)[:20],
 )
 async def test_an_odd_reply_is_no_answer(reply: Any) -> None:
-    """Whatever a script of another version gives."""
-    source = Source()
+    """Whatever a script of another version gives, or a server that was never Redis."""
+    source, down = Source(), Source(OSError())
     assert (await shared(ScriptedLink(claim=reply), source).fetch(None)).body == BODY
-    assert source.requests == 1
+    with pytest.raises(BackendUnavailable):
+        await shared(ScriptedLink(claim=reply), down).fetch(None)
+    assert source.requests == down.requests == 1
 
 
 async def test_a_server_that_holds_back_for_no_reason_is_asked_no_more() -> None:
@@ -265,7 +213,7 @@ async def test_times_that_are_none_are_refused() -> None:
 async def test_a_failure_that_was_noted_holds_back_until_it_is_over() -> None:
     """With the time that is left; the source is not asked."""
     source = Source()
-    note = SEAL.note(NOW_MS - 10_000)
+    note = SEAL.note(Note(NOW_MS - 10_000, WALL_MS - 10_000))
     link = ScriptedLink(claim=[3, str(NOW_MS).encode(), None, note, None, 0])
     with pytest.raises(BackendUnavailable, match="failed a moment ago") as raised:
         await shared(link, source).fetch(None)

@@ -389,6 +389,31 @@ class TestRevocation:
         assert (act.outcome, act.data["id"]) == ("cancelled", "alice")
 
 
+class TestKeysGiven:
+    """What is no KeyProvider, or that of somebody else, is refused when the Verifier is made."""
+
+    @pytest.mark.parametrize("keys", [object(), MemoryKeyProvider, "https://login.example.com"])
+    def test_what_finds_no_keys_is_refused(self, keys: Any) -> None:
+        """The message names the issuer."""
+        trusted = TrustedIssuer(ISSUER, audience="orders", keys=keys)
+        with pytest.raises(ConfigurationError, match=f"keys of {ISSUER} must be a KeyProvider"):
+            Verifier(trusted, revocations=NoRevocation())
+
+    def test_the_keys_of_another_issuer_are_refused(self) -> None:
+        """With them, that issuer could sign in the name of this one."""
+
+        class OfAnother:
+            issuer = "https://other.example.com"
+
+            async def find(self, kid: str | None, alg: str) -> tuple[()]:
+                return ()
+
+        keys = OfAnother()
+        trusted = TrustedIssuer(ISSUER, audience="orders", keys=keys)
+        with pytest.raises(ConfigurationError, match="were made for another issuer"):
+            Verifier(trusted, revocations=NoRevocation())
+
+
 class TestLimits:
     """Each caller is charged once per request, all limits or none."""
 
@@ -429,6 +454,23 @@ class TestLimits:
             if other is not None:
                 await verifier.verify(bench.token(**other))
 
+    async def test_a_limit_that_cannot_be_counted_is_refused_at_the_start(
+        self, bench: Bench
+    ) -> None:
+        """Not with the first request, as if it were an outage; and what was entered is left."""
+        endless = RateLimit(name="ages", rate=1, per_seconds=1e9, burst=10**6, by="subject")
+        verifier = bench.verifier(limiter=MemoryRateLimiter(clock=bench.clock), limits=[endless])
+        with pytest.raises(ConfigurationError, match="RateLimit ages"):
+            await verifier.__aenter__()
+
+    async def test_a_limiter_that_is_down_does_not_keep_it_from_starting(
+        self, bench: Bench
+    ) -> None:
+        """Waiting mends an outage."""
+        limiter = FailingLimiter(BackendUnavailable("limiter"))
+        async with bench.verifier(limiter=limiter, limits=[PER_SUBJECT]):
+            pass
+
     async def test_a_token_without_a_subject_is_counted_by_client_or_token(
         self, bench: Bench
     ) -> None:
@@ -448,7 +490,7 @@ class TestLimits:
             base = {"iss": ISSUER, "aud": "orders", "exp": now + 60}
             await verifier.verify(SIGNING_KEY.sign({}, {**base, "client_id": "web"}))
             await verifier.verify(SIGNING_KEY.sign({}, {**base, "jti": "t-9"}))
-        assert [request.key for request in recorded] == [
+        assert [request.key for request in recorded if request.cost] == [
             f"{ISSUER} client web",
             f"{ISSUER} token t-9",
         ]
@@ -524,8 +566,11 @@ class TestOutages:
         elif interface == "revocations":
             options["revocations"] = FailingStore(failure)
         else:
-            options.update(limiter=FailingLimiter(failure), limits=[PER_SUBJECT])
+            limiter = FailingLimiter(RuntimeError())
+            options.update(limiter=limiter, limits=[PER_SUBJECT])
         async with bench.verifier(**options) as verifier:
+            if interface == "limiter":
+                limiter.failure = failure  # from now on
             with pytest.raises(BackendUnavailable) as caught:
                 await verifier.verify(bench.token())
             assert verifier.stats()[f"{interface}_errors_total"] == 1
@@ -908,7 +953,7 @@ class TestLife:
         trail = AuditTrail(bench.sink, clock=bench.clock, producer="me")
         async with bench.verifier(audit=trail) as verifier:
             await verifier.verify(bench.token())
-        assert {event.producer for event in bench.sink.events} == {"me"}
+        assert {event.producer for event in bench.sink.events} == {trail.producer}
         kinds = [event.type for event in bench.sink.events]
         assert kinds[0] == "verifier.started"
         assert set(bench.sink.events[0].data) == {"host", "pid"}
