@@ -35,6 +35,7 @@ _QUICK_SECONDS = 0.25
 _KEPT_MS = 7 * 86_400 * 1000
 
 _BEHIND = "BEHIND"
+_HELD = ", and a consumer group keeps what was to go"
 _WORDS = {
     _BEHIND: "Redis loses events that it has taken",
     "MISCONF": "Redis cannot write to its disk, and takes no events",
@@ -130,7 +131,6 @@ class RedisAuditSink:
             BackendUnavailable: not all are known to be written; the same batch may be given again.
         """
         began = self._monotonic()
-        # Not made earlier: processes that are forked would all have the same one.
         self._name = self._name or secrets.token_hex(8).encode()
         try:
             try:
@@ -142,6 +142,11 @@ class RedisAuditSink:
                 streams = await self._send(events)
         except LinkError as error:
             why = _words(error)
+            if isinstance(error, ReplyError) and error.code == "OOM":
+                why += _HELD if self._upkeep.is_held else ""
+                self._upkeep.start(
+                    {*range(self._streams)}
+                )  # which takes no memory, and may free it
             self._state.set(_UNWRITABLE, code="audit_unwritable", why=why)
             raise BackendUnavailable("audit", why) from error
         if streams:
@@ -191,16 +196,13 @@ class RedisAuditSink:
         self._upkeep.saw(stream, length)
 
     def _maintained(self) -> None:
-        """The upkeep may have found something out."""
         if self._state.current != _UNWRITABLE:
             self._report()
 
     def _report(self) -> None:
         """Tells what state it is in while it can be written to."""
         if self._has_conflict:
-            why = (
-                "another run of a producer of this name has written: events of this one are skipped"
-            )
+            why = "another run of a producer of this name has written: events are skipped"
             self._state.set(_CONFLICTING, code="audit_conflicting", why=why)
         elif self._upkeep.is_held:
             why = "a consumer group has not acknowledged events that were to go"

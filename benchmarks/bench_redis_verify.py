@@ -124,10 +124,10 @@ async def _round_trips(server: RedisServer, whole: _Whole, received: bytes) -> d
 
     counts = []
     for _ in range(_COUNTS):
-        before, batches_before = _calls(server), whole.sink.stats()["batches_total"]
+        before, batches_before = _calls(server), whole.sink.stats()["calls_total"]
         await asyncio.gather(*[task() for _ in range(_TASKS)])
         await asyncio.sleep(0.1)  # until the trail has written everything
-        batches = whole.sink.stats()["batches_total"] - batches_before
+        batches = whole.sink.stats()["calls_total"] - batches_before
         each = _CALLS * _TASKS
         counts.append(((_calls(server) - before - batches) / each, batches / each))
     waited_for, behind = min(counts)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar, cast
 
 from authkit.audit.audit_file import AuditFile, PartlyWritten
 from authkit.audit.lifetime import Reentrant
+from authkit.audit.one_thread import OneThread
 from authkit.errors import BackendUnavailable, ConfigurationError
 from authkit.event_lines import json_line
 from authkit.interfaces import AuditEvent, AuditSink
@@ -75,7 +74,7 @@ class FileAuditSink(Reentrant):
             raise ConfigurationError("path must be that of a file, as a str or a pathlib.Path")
         self._path = text
         self._file = AuditFile(self._path, fsync=fsync)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="authkit-audit-file")
+        self._thread = OneThread()
         # Batches whose write has not returned, with the lines of each that are in the file.
         self._unfinished: dict[_Batch, int] = {}
 
@@ -105,7 +104,7 @@ class FileAuditSink(Reentrant):
 
     async def _in_thread(self, act: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+            return await self._thread.run(act)
         except OSError as error:
             raise BackendUnavailable("audit", f"{self._path}: {_words(error)}") from error
 

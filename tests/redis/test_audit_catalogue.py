@@ -12,7 +12,7 @@ from authkit.audit import AuditTrail
 from authkit.clock import SystemClock
 from authkit.errors import BackendUnavailable
 from authkit.event_lines import event_of_line
-from authkit.interfaces import AuditEvent, RateLimit, Revocation, RevocationScope
+from authkit.interfaces import AuditEvent, RateLimit, Revocation, RevocationScope, StateChange
 from authkit_redis.audit_sink import RedisAuditSink
 from authkit_redis.key_provider import RedisKeyProvider
 from authkit_redis.link import open_link
@@ -55,10 +55,13 @@ async def test_the_events_of_four_redis_backends_are_as_the_catalogue_says(
         store = RedisRevocationStore(
             link, prefix=PREFIX, max_staleness_seconds=1.0, timeout_seconds=0.3
         )
+        limiter = RedisRateLimiter(link, prefix=PREFIX, timeout_seconds=0.1)
+        told: list[StateChange] = []
+        limiter.observe(told.append)
         verifier = Verifier(
             TrustedIssuer(ISSUER, "orders", keys=keys),
             revocations=store,
-            limiter=RedisRateLimiter(link, prefix=PREFIX, timeout_seconds=0.1),
+            limiter=limiter,
             limits=[LIMIT],
             audit=AuditTrail(
                 RedisAuditSink(link, prefix=PREFIX, timeout_seconds=0.3),
@@ -93,7 +96,7 @@ async def test_the_events_of_four_redis_backends_are_as_the_catalogue_says(
         redis_server.thaw()
 
         async def is_well() -> bool:
-            return not await is_stale()
+            return not await is_stale() and told[-1].new == "available"
 
         await until("well again", is_well)
     events = recorded(redis_server)

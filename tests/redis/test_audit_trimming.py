@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
+from authkit.errors import BackendUnavailable
 from authkit.testing.clock import ManualClock
 from authkit_redis.audit_sink import RedisAuditSink
 from authkit_redis.link import open_link
@@ -87,6 +88,33 @@ async def test_what_is_far_too_long_is_cut_bit_by_bit(redis_server: RedisServer)
             lengths.append(redis_server.command("XLEN", LOG))
         assert 15_000 <= lengths[0] < 15_200
         assert lengths[-1] < 300
+
+
+async def test_a_full_redis_gets_room_when_the_group_that_holds_it_is_gone(
+    redis_server: RedisServer,
+) -> None:
+    """No batch can be written before something is trimmed, and trimming takes no memory."""
+    async with opened(redis_server.url, max_events=MOST) as sink:
+        await sink.write(made(1, 200))
+        redis_server.command("XGROUP", "CREATE", LOG, "siem", "0")
+        for first in range(201, 10_000, 200):
+            await sink.write(made(first, first + 199))
+        memory = redis_server.command("INFO", "memory").decode()
+        used = int(memory.partition("used_memory:")[2].split()[0])
+        redis_server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        redis_server.command("CONFIG", "SET", "maxmemory", used - 200_000)
+        with pytest.raises(BackendUnavailable, match="Redis is full"):
+            await sink.write(made(10_001, 10_001))
+        redis_server.command("XGROUP", "DESTROY", LOG, "siem")
+
+        async def is_written() -> bool:
+            with suppress(BackendUnavailable):
+                await sink.write(made(10_001, 10_001))
+                return True
+            return False
+
+        await until("written", is_written)
+        assert kept(redis_server)[-1] == 10_001
 
 
 async def test_old_events_go(redis_server: RedisServer) -> None:
@@ -205,14 +233,14 @@ async def test_who_leaves_waits_for_a_trimming_that_is_quick(redis_server: Redis
 
 
 async def test_who_leaves_waits_for_no_slow_trimming(redis_server: RedisServer) -> None:
-    """It is ended: nothing of it is left in the event loop."""
+    """It is ended before it has failed: nothing of it is left in the event loop."""
     async with Proxy(redis_server.port) as proxy:
         async with opened(proxy.url, max_events=1) as sink:
             await sink.write(made(1, 500))
             proxy.is_silent = True
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert "authkit-audit-upkeep" not in names
-    assert sink.stats()["trimmed_total"] == 0
+    assert (sink.stats()["trimmed_total"], sink.stats()["upkeep_failures_total"]) == (0, 0)
 
 
 async def test_a_slow_server_is_not_trimmed_where_a_batch_would_wait(
