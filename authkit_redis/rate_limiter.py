@@ -103,8 +103,7 @@ class RedisRateLimiter:
             raise ConfigurationError("fallback_share must be a number above 0 and at most 1")
         if type(max_keys) is not int:
             raise ConfigurationError("max_keys must be a whole number")
-        clock = SystemClock() if clock is None else clock
-        self._link = link
+        self._link, clock = link, SystemClock() if clock is None else clock
         self._monotonic = clock.monotonic
         self._timeout_seconds = float(timeout_seconds)
         self._plans = Plans(prefix, secret, leases)
@@ -224,7 +223,7 @@ class RedisRateLimiter:
                 self._report_available()
 
     def observe(self, listener: Callable[[StateChange], None]) -> None:
-        """Calls `listener` when it begins to decide without Redis, and when it no longer does."""
+        """Calls `listener` on each change of the state."""
         self._state.observe(listener)
 
     def stats(self) -> Mapping[str, float]:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from authkit.audit import chain_event
 from authkit.cli.audit.commands import audit
@@ -24,7 +23,6 @@ from authkit.event_lines import json_line
 from authkit.interfaces import AuditEvent
 from authkit.testing.contracts.audit_sink import FULL
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "commands.md"
 KEY = b"k" * 32
 
 
@@ -380,22 +378,6 @@ def test_a_moment_that_no_calendar_has_is_shown_in_seconds() -> None:
     """Not with a traceback."""
     assert words(time=1e15)[0] == "1000000000000000s"
     assert len(words(time=1e300)[0]) == 24
-
-
-def test_the_help_and_the_page_name_every_option(command: Command) -> None:
-    """And every command, and the variables that it needs."""
-    page = PAGE.read_text(encoding="utf-8")
-    group = typer.main.get_command(audit)
-    for name in ("tail", "export", "verify"):
-        assert f"\n## authkit audit {name}\n" in page
-        section = page.partition(f"\n## authkit audit {name}\n")[2].partition("\n## ")[0]
-        for parameter in group.commands[name].params:  # type: ignore[attr-defined] # a group's
-            for option in parameter.opts:
-                if option.startswith("-"):
-                    assert f"`{option}" in section, option
-        help = CliRunner().invoke(audit, [name, "--help"]).output
-        for variable in ("AUTHKIT_REDIS_URL", "AUTHKIT_REDIS_PREFIX"):
-            assert (variable in help) == (name != "verify")
 
 
 def test_json_is_strict_and_in_ascii(key_file: Path, command: Command) -> None:
