@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -162,22 +162,26 @@ class LimitTrial:
     """
 
     def __init__(self, limiter: RateLimiter | None, limits: Sequence[RateLimit]) -> None:
-        self._limiter = limiter
-        self._limits = limits
+        # Without a limiter there are no limits.
+        self._asked = [] if limiter is None else [_asking(limiter, limit) for limit in limits]
 
     async def __aenter__(self) -> Self:
-        for limit in self._limits:
-            (outcome,) = await asyncio.gather(self._ask(limit), return_exceptions=True)
-            if isinstance(outcome, ConfigurationError):  # an outage is mended by waiting
-                raise outcome
+        outcomes = await asyncio.gather(*(ask() for ask in self._asked), return_exceptions=True)
+        # An outage is mended by waiting.
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, ConfigurationError)]
+        if refusals:
+            raise refusals[0]
         return self
-
-    async def _ask(self, limit: RateLimit) -> None:
-        if self._limiter is not None:
-            await self._limiter.acquire((LimitRequest(limit=limit, key="start", cost=0),))
 
     async def __aexit__(self, *_: object) -> None:
         """Leaves nothing."""
+
+
+def _asking(limiter: RateLimiter, limit: RateLimit) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def ask() -> None:
+        await limiter.acquire((LimitRequest(limit=limit, key="start", cost=0),))
+
+    return ask
 
 
 def observe(parts: Iterable[Any], trail: AuditTrail) -> None:
