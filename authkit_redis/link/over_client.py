@@ -94,7 +94,14 @@ class ClientLink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Closes nothing: the client is its owner's."""
+        """Waits for calls that were given up to end: the client is its owner's to close, now.
+
+        A connection that such a call was just making would be left open by a client that is closed.
+        """
+        here = asyncio.get_running_loop()
+        ending = [task for task in self._ending if task.get_loop() is here]
+        if ending:
+            await asyncio.wait(ending, timeout=_PATIENCE_SECONDS)
 
     async def run(
         self,
